@@ -1,0 +1,47 @@
+// Why the processor's run() returned, and the faults that instructions raise.
+
+/** S.exit after run(). In PV mode everything below is the hypervisor's business; otherwise the processor delivers exceptions itself. */
+export const Exit = {
+  /** The instructions given to run() are used up; RIP is at the next instruction. */
+  fuel: 0,
+  /** An exception: faultVector, faultCode/faultHasCode, faultAddress. RIP is at the faulting instruction (after it for traps). */
+  exception: 1,
+  /** INT n (exitInfo = vector), INT3, INTO (PV mode): RIP is at the instruction, nextRip after it. */
+  softwareInterrupt: 2,
+  /** SYSCALL (PV mode): RIP at the instruction, nextRip after it; RCX and R11 not yet written. */
+  syscall: 3,
+  /** SYSENTER (PV mode). */
+  sysenter: 4,
+  /** HLT (not PV): RIP after it. */
+  halt: 5,
+  /** VMCALL or VMMCALL: RIP at the instruction, nextRip after it. */
+  vmcall: 6,
+  /** The interrupt window opened: an interrupt is pending and RFLAGS.IF became 1 (not PV). */
+  interruptWindow: 7,
+  /** A triple fault or shutdown (not PV). */
+  shutdown: 8,
+  /** The host asked for it (stop()). */
+  stopped: 9,
+  /** MWAIT with nothing pending (not PV): RIP after it. */
+  mwait: 10,
+} as const;
+
+/** Vectors (SDM Vol. 3A, table 6-1). */
+export const Vector = {
+  DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, MC: 18, XM: 19,
+} as const; // biome-ignore format: a table
+
+/** An architectural exception, thrown by the processor's TypeScript parts and caught where they are called. */
+export class GuestFault extends Error {
+  readonly vector: number;
+  /** Error code; null where the vector pushes none. */
+  readonly code: number | null;
+  /** Linear address (CR2) of a page fault, DR6 bits of a #DB. */
+  readonly address: bigint;
+  constructor(vector: number, code: number | null = null, address = 0n) {
+    super(`guest fault ${vector}`);
+    this.vector = vector;
+    this.code = code;
+    this.address = address;
+  }
+}

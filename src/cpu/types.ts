@@ -1,0 +1,93 @@
+// The processor as its users (hypervisor, machine, tests) see it. processor.ts implements it.
+import type { EngineMemory, Mfn } from './memory.ts';
+import type { CpuModel } from './models/model.ts';
+import type { CpuState } from './state.ts';
+
+/** What kind of access a linear address is translated for. */
+export interface Access {
+  write: boolean;
+  /** CPL 3 rules (U bit). A PV guest, kernel and user, always accesses as user. */
+  user: boolean;
+  execute?: boolean;
+}
+
+/** Why a PV guest's store through a read-only mapping was let through or not: see Processor.onProtectedStore. */
+export type ProtectedStore = (linear: bigint, size: 1 | 2 | 4 | 8, value: bigint) => boolean;
+
+/** Device space: machine addresses beyond RAM. Sizes 1, 2, 4, 8; values unsigned. */
+export interface Bus {
+  read(address: bigint, size: number): bigint;
+  write(address: bigint, size: number, value: bigint): void;
+  portRead(port: number, size: number): number;
+  portWrite(port: number, size: number, value: number): void;
+}
+
+/** Model-specific registers and CPUID as this vCPU sees them; throws GuestFault (#GP) where the register does not exist. */
+export interface Registers {
+  rdmsr(index: number): bigint;
+  wrmsr(index: number, value: bigint): void;
+  cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
+}
+
+/** One x86-64 processor, which runs one vCPU at a time on an engine memory. */
+export interface Processor {
+  readonly memory: EngineMemory;
+  readonly model: CpuModel;
+  /** The registers of the vCPU that runs now; S.* fields beyond the architectural ones (exit, fault…) are read here after run(). */
+  readonly live: CpuState;
+
+  /** Hypervisor or machine sets these before run(). */
+  registers: Registers;
+  bus: Bus;
+  /** Cycles since the start of the machine, from which RDTSC derives (adds S.tscOffset). */
+  cycles: () => bigint;
+  /**
+   * PV: a user-mode store of `size` bytes (within one page) hit a present, read-only, user page. True: the hypervisor has applied it,
+   * the instruction goes on. False: #PF is raised. Stores that cross a page are never offered.
+   */
+  onProtectedStore: ProtectedStore | null;
+
+  /** Copies a stored vCPU into the live block (and back). Mode and CPL dependent state is recomputed by load(). */
+  load(from: CpuState): void;
+  store(to: CpuState): void;
+  /** To be called after CS, SS, CR0, CR4, EFER or RFLAGS of the live block were changed from outside (base, L/D bits, CPL, TF). */
+  modeChanged(): void;
+
+  /**
+   * Runs at most `fuel` instructions and returns the Exit that ended it; S.retired has advanced by what was really executed.
+   * Never throws for anything that a guest does.
+   */
+  run(fuel: number): number;
+
+  /**
+   * Chooses the address space: CR3's page-table root (machine address) and, for PV, whether the guest is in its user mode. Cheap where
+   * the same (root, user) ran lately: its TLB bank is still there.
+   */
+  selectAddressSpace(root: bigint, user: boolean): void;
+  /** Drops every non-global and global translation of this root in all banks (a guest's CR3 reload or flush hypercall). */
+  flushAddressSpace(root: bigint): void;
+  /** Drops all translations of all banks. */
+  flushAll(): void;
+  /** INVLPG: drops the page's translation in all banks. */
+  invalidatePage(linear: bigint): void;
+  /** A frame may be written no more (it becomes a page table, or read-only): drops its write entries everywhere. Cheap if there are none. */
+  dropWriteAccess(mfn: Mfn): void;
+  /** A frame leaves its owner: drops all its entries and decoded code everywhere. */
+  dropFrame(mfn: Mfn): void;
+  /** The host or a device wrote to a frame: drops decoded code that stands on these bytes. Cheap if there is none. */
+  wroteFrame(mfn: Mfn, offset: number, length: number): void;
+
+  /**
+   * Linear to engine-memory byte offset, by the live address space, setting accessed and dirty bits. Throws GuestFault (#PF, #GP) as the
+   * access would. Valid to the end of the page. Frames that are not RAM give -1.
+   */
+  translate(linear: bigint, access: Access): number;
+  /** Copies between linear memory and a buffer, page by page. Throws GuestFault; nothing is promised about a partial copy. */
+  readLinear(linear: bigint, into: Uint8Array, access?: Access): void;
+  writeLinear(linear: bigint, from: Uint8Array, access?: Access): void;
+
+  /** Loads a segment register from a descriptor table with all checks (as MOV Sreg does at the live CPL). Throws GuestFault. */
+  loadSegment(index: number, selector: number): void;
+  /** Decodes the instruction at RIP for an emulator of privileged operations. Throws GuestFault where it cannot be fetched. */
+  fetch(linear: bigint, max: number): Uint8Array;
+}

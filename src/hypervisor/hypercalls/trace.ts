@@ -1,0 +1,33 @@
+// The last hypercalls of each domain, for crash reports and traces.
+import type { Domain } from '../domain.ts';
+
+const KEPT = 64;
+
+/** One hypercall that has returned. */
+export interface HypercallRecord {
+  domain: number;
+  vcpu: number;
+  name: string;
+  number: number;
+  /** The sub-operation's name, where the handler has one. */
+  operation: string | null;
+  args: readonly bigint[];
+  /** Unsigned 64-bit result. */
+  result: bigint;
+}
+
+const rings = new WeakMap<Domain, { records: HypercallRecord[]; next: number }>();
+
+export function recordHypercall(domain: Domain, record: HypercallRecord): void {
+  let ring = rings.get(domain);
+  if (!ring) rings.set(domain, (ring = { records: [], next: 0 }));
+  ring.records[ring.next] = record;
+  ring.next = (ring.next + 1) % KEPT;
+}
+
+/** The last hypercalls of a domain, oldest first. */
+export function lastHypercalls(domain: Domain): HypercallRecord[] {
+  const ring = rings.get(domain);
+  if (!ring) return [];
+  return [...ring.records.slice(ring.next), ...ring.records.slice(0, ring.next)];
+}

@@ -1,0 +1,155 @@
+// What a hypercall reads and writes through guest pointers: bytes, structs, arrays. Everything that fails is -EFAULT.
+// Xen's access_ok(): a PV guest's pointer into the hypervisor's area is refused before any page table is looked at.
+import type { Abi, Struct, Type } from '../../abi/struct.ts';
+import { GuestFault } from '../../cpu/exits.ts';
+import type { Access, Processor } from '../../cpu/types.ts';
+import { XenError } from '../errors.ts';
+import type { Vcpu } from '../vcpu.ts';
+
+/** The 64-bit guest's addresses that are not its own: the non-canonical gap and Xen's slots above it. */
+const HOLE_START = 1n << 47n;
+const HYPERVISOR_END = 0xffff_8800_0000_0000n;
+/** First address that a 32-bit PV guest cannot use (its read-only M2P stands there). */
+const COMPAT_HYPERVISOR_START = 0xf580_0000n;
+const TOP_32 = 1n << 32n;
+const TOP_64 = 1n << 64n;
+
+/** The most bytes that one call may move: a hypercall's work is bounded, and so is the host's memory that it takes. */
+const MAX_BYTES = 1 << 20;
+
+// Structs are decoded at once, so one buffer does for all.
+let scratch = new Uint8Array(8192);
+function room(length: number): Uint8Array {
+  if (length > scratch.length) scratch = new Uint8Array(length);
+  return scratch.subarray(0, length);
+}
+
+/** A vCPU's memory as hypercalls see it. The vCPU must be the one that the processor has loaded. */
+export class GuestMemory {
+  private readonly vcpu: Vcpu;
+
+  constructor(vcpu: Vcpu) {
+    this.vcpu = vcpu;
+  }
+
+  private get processor(): Processor {
+    return this.vcpu.domain.hypervisor.processor;
+  }
+
+  private get abi(): Abi {
+    return this.vcpu.abiWidth;
+  }
+
+  /** Throws EFAULT where [address, address + length) is not the guest's to point at. */
+  check(address: bigint, length: number): void {
+    if (length < 0 || length > MAX_BYTES) throw new XenError('EFAULT', 'guest buffer too large');
+    const end = address + BigInt(length);
+    const { abi } = this.vcpu.domain;
+    if (abi === 'pv64') {
+      if (end <= HOLE_START || (address >= HYPERVISOR_END && end <= TOP_64)) return;
+    } else if (abi === 'pv32') {
+      if (end <= COMPAT_HYPERVISOR_START) return;
+    } else if (end <= (this.abi === 32 ? TOP_32 : TOP_64)) return;
+    throw new XenError('EFAULT', `bad guest pointer 0x${address.toString(16)}`);
+  }
+
+  private access(write: boolean): Access {
+    return { write, user: this.vcpu.domain.isPv };
+  }
+
+  /** Fills a buffer from guest memory. */
+  readInto(address: bigint, into: Uint8Array): void {
+    this.check(address, into.length);
+    if (into.length === 0) return;
+    try {
+      this.processor.readLinear(address, into, this.access(false));
+    } catch (error) {
+      throw asEfault(error);
+    }
+  }
+
+  read(address: bigint, length: number): Uint8Array {
+    this.check(address, length);
+    const into = new Uint8Array(length);
+    this.readInto(address, into);
+    return into;
+  }
+
+  write(address: bigint, from: Uint8Array): void {
+    this.check(address, from.length);
+    if (from.length === 0) return;
+    try {
+      this.processor.writeLinear(address, from, this.access(true));
+    } catch (error) {
+      throw asEfault(error);
+    }
+  }
+
+  /** One value of a declared type. */
+  readStruct<T>(address: bigint, type: Type<T>): T {
+    const raw = room(type.size(this.abi));
+    this.readInto(address, raw);
+    return type.read(viewOf(raw), 0, this.abi);
+  }
+
+  /** Writes a whole value; padding becomes zero. */
+  writeStruct<T>(address: bigint, type: Type<T>, value: T): void {
+    const raw = room(type.size(this.abi));
+    raw.fill(0);
+    type.write(viewOf(raw), 0, value, this.abi);
+    this.write(address, raw);
+  }
+
+  /** Writes only the given fields, each at its place. */
+  updateStruct(address: bigint, type: Struct<Record<string, Type<unknown>>>, values: Record<string, unknown>): void {
+    for (const [field, value] of Object.entries(values)) {
+      const fieldType = type.fields[field];
+      if (fieldType === undefined || value === undefined) continue;
+      const at = address + BigInt(type.offset(field, this.abi));
+      const raw = room(fieldType.size(this.abi));
+      this.readInto(at, raw); // a union or a nested struct may be given in part
+      fieldType.write(viewOf(raw), 0, value, this.abi);
+      this.write(at, raw);
+    }
+  }
+
+  /** Element `index` of an array that a handle points at. */
+  readElement<T>(base: bigint, type: Type<T>, index: number): T {
+    return this.readStruct(this.elementAddress(base, type, index), type);
+  }
+
+  writeElement<T>(base: bigint, type: Type<T>, index: number, value: T): void {
+    this.writeStruct(this.elementAddress(base, type, index), type, value);
+  }
+
+  readArray<T>(base: bigint, type: Type<T>, count: number): T[] {
+    const step = type.size(this.abi);
+    const raw = this.read(base, step * count);
+    const view = viewOf(raw);
+    return Array.from({ length: count }, (_, i) => type.read(view, i * step, this.abi));
+  }
+
+  writeArray<T>(base: bigint, type: Type<T>, values: readonly T[]): void {
+    const step = type.size(this.abi);
+    this.check(base, step * values.length);
+    const raw = new Uint8Array(step * values.length);
+    const view = viewOf(raw);
+    values.forEach((value, i) => {
+      type.write(view, i * step, value, this.abi);
+    });
+    this.write(base, raw);
+  }
+
+  /** Address of an array's element; wraps as C pointers do, so that check() sees what Xen would. */
+  elementAddress(base: bigint, type: Type<unknown>, index: number): bigint {
+    return BigInt.asUintN(this.abi, base + BigInt(index) * BigInt(type.size(this.abi)));
+  }
+}
+
+function viewOf(raw: Uint8Array): DataView {
+  return new DataView(raw.buffer, raw.byteOffset, raw.length);
+}
+
+function asEfault(error: unknown): unknown {
+  return error instanceof GuestFault ? new XenError('EFAULT') : error;
+}

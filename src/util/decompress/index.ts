@@ -1,0 +1,68 @@
+// Decompression by magic number: every format in which Linux kernels and packages are compressed. Start reading here.
+
+import { concatBytes, hasBytesAt } from '../bytes.ts';
+import { DecompressError } from './error.ts';
+import { gzip } from './gzip.ts';
+import { lz4 } from './lz4.ts';
+import { lzma } from './lzma.ts';
+import { xz } from './xz.ts';
+
+export { DecompressError } from './error.ts';
+
+export type Compression = 'gzip' | 'bzip2' | 'lzma' | 'xz' | 'lzo' | 'lz4' | 'zstd';
+
+/** More than any kernel or initramfs; a bound so that a hostile file cannot take all memory. */
+const DEFAULT_MAX_SIZE = 1 << 30;
+
+interface Format {
+  readonly name: Compression;
+  readonly magic: readonly number[];
+  readonly decode: (bytes: Uint8Array) => Generator<Uint8Array, void>;
+}
+
+// The magics are those of Linux's lib/decompress.c and Xen's xen/common/decompress.c.
+const FORMATS: readonly Format[] = [
+  { name: 'gzip', magic: [0x1f, 0x8b], decode: gzip },
+  { name: 'lzma', magic: [0x5d, 0x00, 0x00], decode: lzma },
+  { name: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], decode: xz },
+  { name: 'lz4', magic: [0x02, 0x21, 0x4c, 0x18], decode: lz4 },
+];
+
+/** The format that the first bytes announce, or null. */
+export function detectCompression(bytes: Uint8Array): Compression | null {
+  return formatOf(bytes)?.name ?? null;
+}
+
+/**
+ * Decompresses piece by piece, so that a large archive never has to stand in memory whole.
+ * Throws DecompressError, here for an unknown format, from the iteration for anything wrong in the data.
+ */
+export function decompressPieces(bytes: Uint8Array): Generator<Uint8Array, void> {
+  const format = formatOf(bytes);
+  if (format === undefined) throw new DecompressError('decompress', 'the data is in no known compressed format');
+  return format.decode(bytes);
+}
+
+export interface DecompressOptions {
+  /** The most bytes the output may have; 1 GiB unless given. */
+  readonly maxSize?: number;
+}
+
+/** Decompresses the whole; the format is known by its magic number. Rejects with DecompressError. */
+export async function decompress(bytes: Uint8Array, options: DecompressOptions = {}): Promise<Uint8Array> {
+  const maxSize = options.maxSize ?? DEFAULT_MAX_SIZE;
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for (const piece of decompressPieces(bytes)) {
+    size += piece.length;
+    if (size > maxSize) {
+      throw new DecompressError(detectCompression(bytes) ?? 'decompress', `the output is larger than ${maxSize} bytes`);
+    }
+    pieces.push(piece);
+  }
+  return concatBytes(pieces);
+}
+
+function formatOf(bytes: Uint8Array): Format | undefined {
+  return FORMATS.find(format => hasBytesAt(bytes, 0, format.magic));
+}

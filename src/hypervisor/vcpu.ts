@@ -69,10 +69,10 @@ export class PvVcpu {
   ldtBase = 0n;
   ldtEntries = 0;
 
-  fsBase = 0n;
-  gsBaseKernel = 0n;
-  gsBaseUser = 0n;
+  // FS and GS bases are registers: see pv/address-space.ts.
 
+  /** An exception or software interrupt to be bounced before the guest goes on. */
+  pendingTrap: { vector: number; errorCode: number | null } | null = null;
   nmiPending = false;
   nmiMasked = false;
 }

@@ -2,19 +2,20 @@
 import type { EngineMemory } from '../cpu/memory.ts';
 import type { Processor } from '../cpu/types.ts';
 import { Domain, type DomainConfig, type DomId } from './domain.ts';
+import { DOMID_FIRST_RESERVED, DOMID_SELF } from './domain-ids.ts';
 import { XenError } from './errors.ts';
+import { EventChannels } from './events/event-channels.ts';
+import { HostEvents } from './events/host-port.ts';
+import { GrantTable } from './grants/grant-table.ts';
 import type { HypercallRecord } from './hypercalls/trace.ts';
+import { AddressSpace } from './memory/address-space.ts';
 import { FrameTable } from './memory/frame-table.ts';
+import { M2p } from './memory/m2p.ts';
 import type { Clock } from './time/clock.ts';
+import { VcpuTime } from './time/vcpu-time.ts';
 import { Vcpu } from './vcpu.ts';
 
-/** Domain ids with a meaning of their own (public/xen.h). */
-export const DOMID_FIRST_RESERVED = 0x7ff0;
-export const DOMID_SELF = 0x7ff0;
-export const DOMID_IO = 0x7ff1;
-export const DOMID_XEN = 0x7ff2;
-export const DOMID_COW = 0x7ff3;
-export const DOMID_INVALID = 0x7ff4;
+export * from './domain-ids.ts';
 
 /** The version of Xen whose behaviour and interface this is. */
 export const XEN_VERSION = { major: 4, minor: 17, extra: '.7' } as const;
@@ -30,13 +31,21 @@ export class Hypervisor {
   readonly processor: Processor;
   readonly memory: EngineMemory;
   readonly frames: FrameTable;
+  readonly m2p: M2p;
+  readonly addressSpace: AddressSpace;
   readonly clock: Clock;
   readonly domains = new Map<DomId, Domain>();
   readonly log: (line: string) => void;
   /** The vCPU whose registers are in the processor's live block. */
   loaded: Vcpu | null = null;
+  /** Entries validated or taken apart since the start: hypercalls that do batches stop when they did too much at once. */
+  work = 0;
   /** Called with every hypercall that has returned. */
   onHypercall: ((record: HypercallRecord) => void) | null = null;
+  /** Events for backends in the host; the run loop delivers them between hypercalls. */
+  readonly hostEvents = new HostEvents();
+  /** Called when a vCPU's upcall flag goes from 0 to 1: HVM guests are interrupted by it. */
+  onUpcall: ((vcpu: Vcpu) => void) | null = null;
   /** Called once for every domain that has shut down or crashed. */
   onDomainStopped: ((domain: Domain) => void) | null = null;
 
@@ -46,6 +55,8 @@ export class Hypervisor {
     this.clock = options.clock;
     this.log = options.log ?? (() => {});
     this.frames = new FrameTable(this);
+    this.m2p = new M2p(this.frames);
+    this.addressSpace = new AddressSpace(this);
   }
 
   /** Makes an empty domain: no memory, vCPUs without a context. */
@@ -53,6 +64,9 @@ export class Hypervisor {
     if (config.id >= DOMID_FIRST_RESERVED || this.domains.has(config.id)) throw new XenError('EEXIST');
     const domain = new Domain(this, config);
     for (let i = 0; i < config.vcpus; i++) domain.vcpus.push(new Vcpu(domain, i));
+    for (const vcpu of domain.vcpus) vcpu.time = new VcpuTime(vcpu);
+    domain.events = new EventChannels(domain);
+    domain.grants = new GrantTable(domain);
     this.domains.set(config.id, domain);
     return domain;
   }

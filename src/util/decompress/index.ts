@@ -1,11 +1,14 @@
 // Decompression by magic number: every format in which Linux kernels and packages are compressed. Start reading here.
 
 import { concatBytes, hasBytesAt } from '../bytes.ts';
+import { bzip2 } from './bzip2.ts';
 import { DecompressError } from './error.ts';
 import { gzip } from './gzip.ts';
 import { lz4 } from './lz4.ts';
 import { lzma } from './lzma.ts';
+import { lzo } from './lzo.ts';
 import { xz } from './xz.ts';
+import { zstd } from './zstd.ts';
 
 export { DecompressError } from './error.ts';
 
@@ -23,9 +26,12 @@ interface Format {
 // The magics are those of Linux's lib/decompress.c and Xen's xen/common/decompress.c.
 const FORMATS: readonly Format[] = [
   { name: 'gzip', magic: [0x1f, 0x8b], decode: gzip },
+  { name: 'bzip2', magic: [0x42, 0x5a, 0x68], decode: bzip2 },
   { name: 'lzma', magic: [0x5d, 0x00, 0x00], decode: lzma },
   { name: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], decode: xz },
+  { name: 'lzo', magic: [0x89, 0x4c, 0x5a, 0x4f], decode: lzo },
   { name: 'lz4', magic: [0x02, 0x21, 0x4c, 0x18], decode: lz4 },
+  { name: 'zstd', magic: [0x28, 0xb5, 0x2f, 0xfd], decode: zstd },
 ];
 
 /** The format that the first bytes announce, or null. */

@@ -4,6 +4,7 @@ import type { Mfn } from '../cpu/memory.ts';
 import type { EventChannels } from './events/event-channels.ts';
 import type { GrantTable } from './grants/grant-table.ts';
 import type { Hypervisor } from './hypervisor.ts';
+import { PvPorts } from './pv/io-ports.ts';
 import type { Vcpu } from './vcpu.ts';
 
 export type DomId = number;
@@ -73,6 +74,9 @@ export class Domain {
   /** Machine frames outside of RAM that it may map: [first, last] pairs (dom0, pass-through). */
   ioMemory: [number, number][] = [];
 
+  /** PV: its I/O ports. */
+  readonly ports: PvPorts;
+
   /** SCHEDOP_shutdown's reason once the domain has stopped. */
   shutdown: { code: number } | null = null;
   isDying = false;
@@ -87,6 +91,7 @@ export class Domain {
     this.abi = config.abi;
     this.isPrivileged = config.isPrivileged ?? false;
     this.maxPages = config.maxPages;
+    this.ports = new PvPorts(() => hypervisor.clock.nowNs());
   }
 
   /** Size of a long and of a pointer in this domain's hypercalls. An HVM vCPU's mode decides for itself: Vcpu.abiWidth. */

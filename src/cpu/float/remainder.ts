@@ -7,7 +7,7 @@ import { bitLength, DEFAULT_NAN, INFINITE, type Unpacked, ZERO, ZEROS } from './
 
 export interface PartialRemainder {
   value: Unpacked;
-  /** Low bits of the quotient; meaningful when complete. */
+  /** Low bits of the quotient, or -1 if there is none: a NaN. */
   quotient: number;
   /** False: the exponents were 64 or more apart and only part of the way was gone (C2). */
   complete: boolean;
@@ -20,10 +20,10 @@ export interface PartialRemainder {
  */
 export function partialRemainder(env: FloatEnv, a: Unpacked, b: Unpacked, nearest: boolean): PartialRemainder {
   const nan = propagate2(env, a, b);
-  if (nan) return { value: nan, quotient: 0, complete: true };
-  if (a.kind === INFINITE || b.kind === ZERO) return { value: invalid(env), quotient: 0, complete: true };
+  if (nan) return { value: nan, quotient: -1, complete: true };
+  if (a.kind === INFINITE || b.kind === ZERO) return { value: invalid(env), quotient: -1, complete: true };
   noteDenormals(env, a, b);
-  if (aborted(env)) return { value: DEFAULT_NAN, quotient: 0, complete: true };
+  if (aborted(env)) return { value: DEFAULT_NAN, quotient: -1, complete: true };
   if (a.kind === ZERO) return { value: a, quotient: 0, complete: true };
   if (b.kind === INFINITE) return { value: roundTo(env, EXTENDED, a.sign, a.exp, a.sig), quotient: 0, complete: true };
 

@@ -64,8 +64,12 @@ function unmaskedUnderflow(env: FloatEnv, fmt: Format, sign: number, exp: number
   const rounded = roundAt(env, env.rounding, sign, exp, sig, quantum);
   env.flags |= env.inexact ? UE | PE : UE;
   const adjusted = quantum + fmt.biasAdjust;
-  // Only FSCALE reaches this: too small even for the adjusted exponent.
-  if (adjusted + bitLength(rounded) - 1 < fmt.emin) return ZEROS[sign];
+  // FSCALE alone reaches this: too small even for the adjusted exponent. Conversions of SSE pass by, without a result.
+  if (env.x87 && adjusted + bitLength(rounded) - 1 < fmt.emin) {
+    env.flags |= PE;
+    env.roundedUp = false;
+    return ZEROS[sign];
+  }
   return finite(sign, adjusted, rounded);
 }
 
@@ -73,7 +77,11 @@ function overflow(env: FloatEnv, fmt: Format, sign: number, quantum: number, rou
   if ((env.masks & OE) === 0) {
     env.flags |= env.inexact ? OE | PE : OE;
     const adjusted = quantum - fmt.biasAdjust;
-    if (adjusted + bitLength(rounded) - 1 > fmt.emax) return INFINITIES[sign];
+    if (env.x87 && adjusted + bitLength(rounded) - 1 > fmt.emax) {
+      env.flags |= PE;
+      env.roundedUp = true;
+      return INFINITIES[sign];
+    }
     return finite(sign, adjusted, rounded);
   }
   env.flags |= OE | PE;

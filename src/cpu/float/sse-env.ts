@@ -12,10 +12,12 @@ export const MXCSR_MASK = 0xffff;
 export interface SseEnv extends FloatEnv {
   before: number;
   after: number;
+  /** Flags of finished steps of an instruction that works in several (DPPS); nothing hides them any more. */
+  settled: number;
 }
 
 export function newSseEnv(): SseEnv {
-  return { ...newFloatEnv(false), before: 0, after: 0 };
+  return { ...newFloatEnv(false), before: 0, after: 0, settled: 0 };
 }
 
 /** Starts an instruction: controls from MXCSR, no flags yet. FTZ counts only while underflow is masked. */
@@ -27,6 +29,7 @@ export function beginSse(env: SseEnv, mxcsr: number): void {
   env.flags = 0;
   env.before = 0;
   env.after = 0;
+  env.settled = 0;
 }
 
 /** Ends a lane: its flags join those of the instruction. */
@@ -43,5 +46,13 @@ export function mustFault(env: SseEnv): boolean {
 
 /** The flags to OR into MXCSR: those found before computing alone, if one of them is unmasked. */
 export function raised(env: SseEnv): number {
-  return env.before & ~env.masks ? env.before : env.before | env.after;
+  return env.settled | (env.before & ~env.masks ? env.before : env.before | env.after);
+}
+
+/** Ends a step of an instruction that computes in several. @returns false if the next must not begin */
+export function endStep(env: SseEnv): boolean {
+  env.settled = raised(env);
+  env.before = 0;
+  env.after = 0;
+  return !mustFault(env);
 }

@@ -1,7 +1,7 @@
 // Whole SSE instructions on registers given as arrays of lanes, lowest first; a scalar form is `lanes` = 1.
 // Each function expects `beginSse` before it and returns true if it wrote `dst`; false means #XM is due and `dst` is untouched.
 // `dst` may be the same array as an operand.
-import { endLane, mustFault, type SseEnv } from './sse-env.ts';
+import { endLane, endStep, mustFault, type SseEnv } from './sse-env.ts';
 import {
   add32,
   add64,
@@ -145,12 +145,12 @@ export function dpps(env: SseEnv, imm: number, dst: Lanes32, a: Lanes32, b: Lane
     return value;
   };
   const products = [product(0), product(1), product(2), product(3)];
-  if (mustFault(env)) return false;
+  if (!endStep(env)) return false;
   const low = add32(env, products[0], products[1]);
   endLane(env);
   const high = add32(env, products[2], products[3]);
   endLane(env);
-  if (mustFault(env)) return false;
+  if (!endStep(env)) return false;
   const sum = add32(env, low, high);
   endLane(env);
   for (let i = 0; i < 4; i++) result32[i] = (imm >> i) & 1 ? sum : 0;
@@ -165,7 +165,7 @@ export function dppd(env: SseEnv, imm: number, dst: Lanes64, a: Lanes64, b: Lane
     return value;
   };
   const products = [product(0), product(1)];
-  if (mustFault(env)) return false;
+  if (!endStep(env)) return false;
   const sum = add64(env, products[0], products[1]);
   endLane(env);
   for (let i = 0; i < 2; i++) result64[i] = (imm >> i) & 1 ? sum : 0n;

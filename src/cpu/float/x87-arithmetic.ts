@@ -152,6 +152,7 @@ export function fchs(s: X87State): void {
 /** FPREM, or FPREM1 with `nearest`. */
 export function fprem(s: X87State, nearest: boolean): void {
   begin(s);
+  s.fsw &= ~C2;
   if (isEmpty(s, 0) || isEmpty(s, 1)) {
     if (stackFault(s, false)) writeSt(s, 0, DEFAULT_NAN);
     return;
@@ -159,9 +160,11 @@ export function fprem(s: X87State, nearest: boolean): void {
   const { value, quotient, complete } = partialRemainder(env, readSt(s, 0), readSt(s, 1), nearest);
   env.roundedUp = false;
   if (!commit(s)) return;
-  s.fsw &= ~(C0 | C1 | C2 | C3);
   if (!complete) s.fsw |= C2;
-  s.fsw |= (quotient & 4 ? C0 : 0) | (quotient & 2 ? C3 : 0) | (quotient & 1 ? C1 : 0);
+  if (quotient >= 0) {
+    s.fsw &= ~(C0 | C3);
+    s.fsw |= (quotient & 4 ? C0 : 0) | (quotient & 2 ? C3 : 0) | (quotient & 1 ? C1 : 0);
+  }
   writeSt(s, 0, value);
 }
 

@@ -27,17 +27,18 @@ function setConditionCodes(s: X87State, codes: number): void {
   s.fsw = (s.fsw & ~(C0 | C2 | C3)) | codes;
 }
 
-/** Compares ST(0); `operand` undefined stands for an empty register. Returns false if nothing may be popped. */
+/**
+ * Compares ST(0); `operand` undefined stands for an empty register. Returns false if nothing may be popped.
+ * An unmasked exception keeps the stack as it is, but AMD's processors set the condition codes all the same, and so do we;
+ * the SDM says that Intel's do not.
+ */
 function compareWith(s: X87State, operand: Unpacked | undefined, signaling: boolean): boolean {
   if (operand === undefined || isEmpty(s, 0)) {
-    if (!stackFault(s, false)) return false;
     setConditionCodes(s, C0 | C2 | C3);
-    return true;
+    return stackFault(s, false);
   }
-  const relation = compare(env, readSt(s, 0), operand, signaling);
-  if (!commit(s)) return false;
-  setConditionCodes(s, conditionCodes(relation));
-  return true;
+  setConditionCodes(s, conditionCodes(compare(env, readSt(s, 0), operand, signaling)));
+  return commit(s);
 }
 
 /** FCOM, FCOMP, FCOMPP (signaling) and FUCOM, FUCOMP, FUCOMPP. @param pops 0, 1 or 2 */
@@ -81,23 +82,21 @@ const PF = 0x04;
 const ZF = 0x40;
 
 /**
- * FCOMI, FCOMIP (signaling), FUCOMI, FUCOMIP.
- * @returns ZF, PF and CF at their places in EFLAGS, or undefined if an unmasked exception leaves the flags alone
+ * FCOMI, FCOMIP (signaling), FUCOMI, FUCOMIP. C1 stays unless the stack faults. As with FCOM an unmasked exception
+ * stops the pop alone.
+ * @returns ZF, PF and CF at their places in EFLAGS
  */
-export function fcomi(s: X87State, i: number, popAfter: boolean, signaling: boolean): number | undefined {
+export function fcomi(s: X87State, i: number, popAfter: boolean, signaling: boolean): number {
+  const c1 = s.fsw & C1;
   begin(s);
-  let flags = ZF | PF | CF;
   if (isEmpty(s, 0) || isEmpty(s, i)) {
-    if (!stackFault(s, false)) return undefined;
-  } else {
-    const relation = compare(env, readSt(s, 0), readSt(s, i), signaling);
-    if (!commit(s)) return undefined;
-    if (relation === GREATER) flags = 0;
-    else if (relation === LESS) flags = CF;
-    else if (relation === EQUAL) flags = ZF;
+    if (stackFault(s, false) && popAfter) pop(s);
+    return ZF | PF | CF;
   }
-  if (popAfter) pop(s);
-  return flags;
+  s.fsw |= c1;
+  const relation = compare(env, readSt(s, 0), readSt(s, i), signaling);
+  if (commit(s) && popAfter) pop(s);
+  return relation === GREATER ? 0 : relation === LESS ? CF : relation === EQUAL ? ZF : ZF | PF | CF;
 }
 
 /** FXAM: class into C3, C2, C0, sign into C1, also of an empty register. */

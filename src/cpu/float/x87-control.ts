@@ -39,6 +39,7 @@ export function fdecstp(s: X87State): void {
 
 /** FFREE, and with `popAfter` the undocumented FFREEP. */
 export function ffree(s: X87State, i: number, popAfter: boolean): void {
+  s.fsw &= ~C1;
   s.ftw &= ~(1 << ((top(s) + i) & 7));
   if (popAfter) setTop(s, top(s) + 1);
 }

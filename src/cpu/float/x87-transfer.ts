@@ -2,7 +2,8 @@
 // A store returns undefined where an unmasked exception keeps it from happening.
 import { convert, fromInteger, toInteger } from './convert.ts';
 import { BINARY32, BINARY64, DE, EXTENDED, type Ext80, type Format, IE, OE, PE, TOWARD_ZERO, UE } from './format.ts';
-import { invalid } from './nan.ts';
+import { invalid, propagate1 } from './nan.ts';
+import { roundTo } from './rounding.ts';
 import { DEFAULT_NAN, FINITE, pack32, pack64, type Unpacked, unpack32, unpack64, ZERO } from './unpacked.ts';
 import {
   begin,
@@ -114,7 +115,9 @@ function commitStore(s: X87State): boolean {
 function narrowed(s: X87State, fmt: Format): Unpacked | undefined {
   begin(s);
   if (isEmpty(s, 0)) return storeUnderflow(s) ? DEFAULT_NAN : undefined;
-  const result = convert(env, fmt, readSt(s, 0));
+  const a = readSt(s, 0);
+  // Not `convert`: a store of a denormal raises no DE.
+  const result = propagate1(env, a) ?? (a.kind === FINITE ? roundTo(env, fmt, a.sign, a.exp, a.sig) : a);
   return commitStore(s) ? result : undefined;
 }
 
@@ -232,8 +235,8 @@ export function fxch(s: X87State, i: number): void {
 
 /** FCMOVcc; the caller evaluates the condition, but a stack fault does not depend on it. */
 export function fcmov(s: X87State, i: number, condition: boolean): void {
-  begin(s);
   if (isEmpty(s, 0) || isEmpty(s, i)) {
+    begin(s);
     if (stackFault(s, false)) writeSt(s, 0, DEFAULT_NAN);
     return;
   }

@@ -99,7 +99,7 @@ export class StoreCore {
       if (checked && isUnprivileged(caller) && nodeSize(node) >= this.quotas.nodeSize)
         throw new XsError('ENOSPC', path);
       if (accessed) this.#storePrivate(caller, accessed, path, node, checked);
-      else this.#storeGlobal(path, node, checked);
+      else this.#storeGlobal(path, node, checked && isUnprivileged(caller));
     } catch (error) {
       if (transaction !== null) transaction.failed = true;
       throw error;
@@ -167,7 +167,8 @@ export class StoreCore {
     accessed.node = node;
   }
 
-  #storeGlobal(path: string, node: StoreNode | null, checked: boolean): void {
+  /** Not `limited` for the privileged: a guest must not make the host's own writes fail by using up its memory. */
+  #storeGlobal(path: string, node: StoreNode | null, limited: boolean): void {
     const old = this.nodes.get(path);
     if (old !== undefined) this.#account(ownerOf(old), -nodeSize(old) - path.length);
     if (node === null) {
@@ -176,8 +177,12 @@ export class StoreCore {
     }
     const owner = this.domains.find(ownerOf(node));
     const size = nodeSize(node) + path.length;
-    const limited = checked && owner !== undefined && owner.domid !== PRIVILEGED_DOMID;
-    if (limited && owner.memory + size >= this.quotas.memoryHard) {
+    if (
+      limited &&
+      owner !== undefined &&
+      owner.domid !== PRIVILEGED_DOMID &&
+      owner.memory + size >= this.quotas.memoryHard
+    ) {
       if (old !== undefined) this.#account(ownerOf(old), nodeSize(old) + path.length);
       throw new XsError('ENOMEM', path);
     }

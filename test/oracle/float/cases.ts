@@ -108,11 +108,17 @@ function stack(): [fsw: string, tags: string] {
   return [hex((first << 11) | (below(8) ? 0 : below(8) << 8), 4), hex(tags, 4)];
 }
 
+const NOT_WAITING = new Set(['dbe2', 'd937', '66d937', 'dd37', '66dd37', '480fae07', '480fae0f', 'd93f', 'dd3f']);
+
 function x87(code: string, operandA: () => string, operandB: (a: string) => string, memory: () => string): void {
   for (let i = 0; i < count; i++) {
     const [fsw, tags] = stack();
+    const control = controlWord();
+    // Flags from before, where no waiting instruction would trap on them.
+    const masked = (Number.parseInt(control, 16) & 0x3f) === 0x3f || NOT_WAITING.has(code);
+    const status = masked && !below(4) ? hex(Number.parseInt(fsw, 16) | below(128), 4) : fsw;
     const a = operandA();
-    lines(`x ${code} ${controlWord()} ${fsw} ${tags} ${a} ${operandB(a)} ${memory()}`);
+    lines(`x ${code} ${control} ${status} ${tags} ${a} ${operandB(a)} ${memory()}`);
   }
 }
 
@@ -235,6 +241,32 @@ function x87Cases(): void {
   for (const code of ['db17', 'db1f', 'db0f']) x87(code, () => (below(4) ? integral(34) : f80()), near, room(4));
   for (const code of ['df3f', 'dd0f']) x87(code, () => (below(4) ? integral(66) : f80()), near, room(8));
   x87('df37', () => (below(4) ? integral(62) : f80()), near, room(10));
+  // FNSTENV, FNSAVE, FLDENV, FRSTOR in both sizes, FXSAVE, FXRSTOR
+  const environment = (wide: boolean): string => {
+    const first = [controlWord(), ...stack()].map(word => (below(4) ? word : hex(below(0x10000), 4)));
+    const swapped = first.map(word => word.slice(2) + word.slice(0, 2) + (wide ? 'ffff' : ''));
+    return swapped.join('') + '00'.repeat(wide ? 16 : 8);
+  };
+  const registers = (): string => Array.from({ length: 8 }, m80).join('');
+  x87('d937', f80, near, room(28));
+  x87('66d937', f80, near, room(14));
+  x87('dd37', f80, near, room(108));
+  x87('66dd37', f80, near, room(94));
+  x87('d927', f80, near, () => environment(true));
+  x87('66d927', f80, near, () => environment(false));
+  x87('dd27', f80, near, () => environment(true) + registers());
+  x87('66dd27', f80, near, () => environment(false) + registers());
+  x87('480fae07', f80, near, room(512));
+  const fxImage = (): string => {
+    const control = hex(below(0x10000), 4) + hex(below(0x10000), 4) + hex(below(256), 2);
+    const slots = Array.from({ length: 8 }, () => m80() + hex(random64(), 12).slice(0, 12));
+    return `${control}00${'00'.repeat(18)}801f0000ffff0000${slots.join('')}${'00'.repeat(352)}`;
+  };
+  x87('480fae0f', f80, near, fxImage);
+  // FLDCW, FNSTCW, FNSTSW
+  x87('d92f', f80, near, () => hex(below(0x10000), 4));
+  x87('d93f', f80, near, room(2));
+  x87('dd3f', f80, near, room(2));
   // transcendentals
   for (const code of ['d9fe', 'd9ff', 'd9fb', 'd9f2']) x87(code, angle, near, none);
   x87('d9f0', unit, near, none);
@@ -260,14 +292,14 @@ const integral64 = (): string =>
     below(4) ? hex((BigInt(below(2)) << 63n) | (BigInt(1022 + below(66)) << 52n) | fraction(52), 16) : hex(f64(), 16),
   ).join('');
 const integers = (): string => Array.from({ length: 4 }, () => hex(random32() >>> below(32), 8)).join('');
-const gentle = (register: () => string) => (): string => register();
+const anyRax = (): string => hex(random64() >> BigInt(below(64)), 16);
 
-function sse(code: string, first: () => string, second: () => string, imm: () => string = () => ''): void {
+function sse(code: string, first: () => string, second: () => string, imm = (): string => '', rax = anyRax): void {
   for (let i = 0; i < count; i++) {
     const a = first();
     let b = second();
     if (!below(5)) b = a;
-    lines(`s ${code}${imm()} ${mxcsr()} ${a} ${b} ${hex(random64() >> BigInt(below(64)), 16)}`);
+    lines(`s ${code}${imm()} ${mxcsr()} ${a} ${b} ${rax()}`);
   }
 }
 
@@ -291,9 +323,12 @@ function sseCases(): void {
     sse(`f20f${op}c1`, register32, register32);
     sse(`660f${op}c1`, register64, register64);
   }
+  // MOVQ XMM2, RAX; VFMADD213SS or SD XMM0, XMM1, XMM2
+  sse('66480f6ed0c4e271a9c2', register32, register32, undefined, () => hex(f32(), 16));
+  sse('66480f6ed0c4e2f1a9c2', register64, register64, undefined, () => hex(f64(), 16));
   const anyImm = (): string => hex(below(256), 2);
-  sse('660f3a40c1', gentle(register32), register32, anyImm);
-  sse('660f3a41c1', gentle(register64), register64, anyImm);
+  sse('660f3a40c1', register32, register32, anyImm);
+  sse('660f3a41c1', register64, register64, anyImm);
   const roundImm = (): string => hex(below(16), 2);
   sse('660f3a08c1', register32, integral32, roundImm);
   sse('660f3a0ac1', register32, integral32, roundImm);

@@ -2,7 +2,7 @@
  * Runs single x87 and SSE instructions on the processor at hand and prints what they left behind.
  * Reads cases from standard input, one a line, and writes each back with " = " and the results (see README.md).
  *
- *   x <code> <fcw> <fsw> <tags> <a> <b> <mem>   = <fsw> <tags> <st-1> <st0> <st1> <mem> <eflags>
+ *   x <code> <fcw> <fsw> <tags> <a> <b> <mem>   = <fcw> <fsw> <tags> <st-1> <st0> <st1> <mem> <eflags>
  *   s <code> <mxcsr> <xmm0> <xmm1> <rax>        = <mxcsr> <trap> <xmm0> <rax> <eflags>
  *
  * x: a and b go to st0 and st1 (of the TOP in fsw), tags is the full 16-bit tag word; code may use [rdi] as mem.
@@ -80,7 +80,7 @@ static void run_x87(char **f)
 {
 	/* Static, so that no operand of the assembly is addressed through rsp, which moves. */
 	static struct env env;
-	static uint8_t mem[128];
+	static uint8_t mem[512] __attribute__((aligned(64)));
 	int n;
 	uint64_t flags;
 
@@ -100,7 +100,7 @@ static void run_x87(char **f)
 			 : [env] "+m"(env), [flags] "=&r"(flags)
 			 : [code] "r"(code), "D"(mem)
 			 : "rax", "rcx", "rdx", "memory", "cc");
-	printf(" = %04x %04x", env.fsw, env.ftw);
+	printf(" = %04x %04x %04x", env.fcw, env.fsw, env.ftw);
 	int old_top = (strtoul(f[3], 0, 16) >> 11) & 7, top = (env.fsw >> 11) & 7;
 	for (int i = -1; i < 2; i++)
 		print_number(env.st[(old_top + i - top) & 7], 10);
@@ -129,7 +129,7 @@ static void run_sse(char **f)
 			 "movaps %%xmm0, %[x0]\n\tadd $128, %%rsp"
 			 : [x0] "+m"(x0), [mxcsr] "+m"(mxcsr), "+a"(rax), [flags] "=&r"(flags)
 			 : [x1] "m"(x1), [code] "r"(code), [safe] "m"(safe)
-			 : "xmm0", "xmm1", "rcx", "rdx", "memory", "cc");
+			 : "xmm0", "xmm1", "xmm2", "rcx", "rdx", "memory", "cc");
 	if (trapped)
 		mxcsr = trapped_mxcsr;
 	printf(" = %04x %d", mxcsr, trapped);

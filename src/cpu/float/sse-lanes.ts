@@ -33,6 +33,9 @@ export const div64: Lane64 = (env, a, b) => binary64(env, div, a, b);
 export const sqrt32: Lane32 = (env, _, b) => pack32(sqrt(env, BINARY32, unpack32(env, b)));
 export const sqrt64: Lane64 = (env, _, b) => pack64(sqrt(env, BINARY64, unpack64(env, b)));
 
+/**
+ * VFMADD: a * b + c. The order matters to NaNs alone: for the 213 form a is the second operand and b the destination.
+ */
 export function fma32(env: FloatEnv, a: number, b: number, c: number): number {
   return pack32(fma(env, BINARY32, unpack32(env, a), unpack32(env, b), unpack32(env, c)));
 }

@@ -10,6 +10,7 @@ export {
   newX87State,
   pendingException,
   top,
+  updateSummary,
   type X87State,
 } from './x87-state.ts';
 export * from './x87-transcendental.ts';

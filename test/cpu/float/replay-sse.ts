@@ -57,7 +57,8 @@ export function replaySse(fields: string[], want: string[]): string | undefined 
   const control = Number.parseInt(mxcsr, 16);
   const m: Machine = { ...decode(code), x0: lanesFrom(x0), x1: lanesFrom(x1), rax: BigInt(`0x${rax}`), eflags: 0 };
   sse.beginSse(env, control);
-  execute(m);
+  if (code.startsWith('66480f6ed0')) fused(m, code.endsWith('f1a9c2'));
+  else execute(m);
   const got = [
     (control | sse.raised(env)).toString(16).padStart(4, '0'),
     sse.mustFault(env) ? '1' : '0',
@@ -69,6 +70,17 @@ export function replaySse(fields: string[], want: string[]): string | undefined 
     m.eflags.toString(16).padStart(2, '0'),
   ];
   return got.every((text, i) => text === want[i]) ? undefined : `got ${got.join(' ')}`;
+}
+
+/** VFMADD213SS and SD with the addend in RAX: x0 = x1 * x0 + rax. */
+function fused(m: Machine, double: boolean): void {
+  const d0 = new BigUint64Array(m.x0.buffer);
+  const wide = double ? sse.fma64(env, new BigUint64Array(m.x1.buffer)[0], d0[0], m.rax) : 0n;
+  const narrow = double ? 0 : sse.fma32(env, m.x1[0], m.x0[0], Number(m.rax));
+  sse.endLane(env);
+  if (sse.mustFault(env)) return;
+  if (double) d0[0] = wide;
+  else m.x0[0] = narrow;
 }
 
 function execute(m: Machine): void {

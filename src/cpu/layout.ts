@@ -10,6 +10,7 @@ export const STATE_SIZE = 0x1000;
 export const S = {
   gpr: 0x000, // 16 general registers: rax rcx rdx rbx rsp rbp rsi rdi r8..r15
   zero: 0x080, // always 0: stands for an absent base, index or segment base
+  pageSize: 0x3f8, // always 4096: an index register for displacements that overflow 32 bits
   rip: 0x088,
   ccResult: 0x090, // lazy flags: see semantics/flags.ts
   ccAux: 0x098,
@@ -53,6 +54,9 @@ export const S = {
   tscOffset: 0x308, // added to the clock's cycles to give the guest's TSC
   xss: 0x310,
   monitorAddress: 0x318,
+  pending: 0x320, // u32: an exception or exit is recorded; the instruction must be left
+  record: 0x324, // u32: the record that is executing, set before calls into TypeScript
+  block: 0x328, // u32: header of the block that is executing, at exits
   // x87: 8 physical registers of 16 bytes (64-bit significand, 16-bit sign and exponent); MMX aliases the significands
   fpr: 0x400,
   fcw: 0x480, // u16

@@ -1,0 +1,9 @@
+// The encoding table of the processor: every family of rows.
+import { EncodingTable } from '../decode/table.ts';
+import { integerRows } from './integer.ts';
+import { systemRows } from './system.ts';
+
+/** More particular rows come first among those of one opcode: families with mandatory prefixes before those without. */
+export function createEncodingTable(): EncodingTable {
+  return new EncodingTable([integerRows, systemRows]);
+}

@@ -1,0 +1,126 @@
+// The stack and near control transfers (SDM Vol. 2: PUSH POP PUSHA POPA PUSHF POPF ENTER LEAVE CALL RET JMP Jcc LOOP JCXZ).
+import { Vector as Exception } from '../exits.ts';
+import { SEG } from '../layout.ts';
+import { condition } from './flag-updates.ts';
+import type { Operand, Ops, Value, Width } from './ops.ts';
+
+const RCX = 1;
+const RSP = 4;
+const RBP = 5;
+
+/** Stores at the new top of the stack; SP is written by the caller-independent last step. */
+export function pushValue(o: Ops, w: Width, v: Value): void {
+  const sp = o.let(o.zext(o.stackWidth, o.bin('sub', o.reg(RSP, o.stackWidth), o.const(w / 8))));
+  o.store(o.segmentAddress(SEG.ss, sp, w / 8, true), w, v);
+  o.setReg(RSP, o.stackWidth, sp);
+}
+
+/** The value on the top of the stack; SP stays. */
+export function topOfStack(o: Ops, w: Width): Value {
+  return o.load(o.segmentAddress(SEG.ss, o.reg(RSP, o.stackWidth), w / 8, false), w);
+}
+
+export function adjustStack(o: Ops, bytes: Value): void {
+  o.setReg(RSP, o.stackWidth, o.zext(o.stackWidth, o.bin('add', o.reg(RSP, o.stackWidth), bytes)));
+}
+
+export function push(o: Ops, w: Width, src: Operand): void {
+  pushValue(o, w, o.read(src, w));
+}
+
+/** PUSH of a segment register: with a 32- or 64-bit operand the selector is zero-extended. */
+export function pushSegment(o: Ops, w: Width, src: Operand): void {
+  pushValue(o, w, o.read(src, 16));
+}
+
+export function pop(o: Ops, w: Width, dst: Operand): void {
+  const v = topOfStack(o, w);
+  if (dst.kind === 'reg') {
+    adjustStack(o, o.const(w / 8));
+    o.write(dst, w, v);
+    return;
+  }
+  // an address that uses SP counts from SP as it is after the pop; SP itself moves only when nothing can fault any more
+  const before = o.reg(RSP, o.stackWidth);
+  const after = o.let(o.zext(o.stackWidth, o.bin('add', before, o.const(w / 8))));
+  o.setReg(RSP, o.stackWidth, after);
+  o.linear(dst, w / 8, true);
+  o.setReg(RSP, o.stackWidth, before);
+  o.write(dst, w, v);
+  o.setReg(RSP, o.stackWidth, after);
+}
+
+export function enter(o: Ops, w: Width, size: Operand, level: Operand): void {
+  o.call('enter', o.const(w), o.read(size, 16), o.read(level, 8));
+}
+
+export function leave(o: Ops, w: Width): void {
+  const bp = o.reg(RBP, o.stackWidth);
+  const v = o.load(o.segmentAddress(SEG.ss, bp, w / 8, false), w);
+  o.setReg(RSP, o.stackWidth, o.zext(o.stackWidth, o.bin('add', bp, o.const(w / 8))));
+  o.setReg(RBP, w, v);
+}
+
+/** #GP(0) for a target that is not canonical (64-bit) — outside 64-bit mode the code segment's limit is checked when fetching. */
+function checkTarget(o: Ops, target: Value): void {
+  if (!o.long64) return;
+  const top = o.bin('shr_s', target, o.const(47));
+  o.faultIf(o.cmp('gt_u', o.bin('add', top, o.const(1)), o.const(1)), Exception.GP, 0);
+}
+
+export function callRelative(o: Ops, w: Width, target: Operand): void {
+  const to = o.relativeTarget(target, w);
+  checkTarget(o, to);
+  pushValue(o, w, o.nextRip());
+  o.jumpRelative(target, w, null);
+}
+
+export function callIndirect(o: Ops, w: Width, target: Operand): void {
+  const to = o.let(o.read(target, w));
+  checkTarget(o, to);
+  pushValue(o, w, o.nextRip());
+  o.jump(to);
+}
+
+export function jmpRelative(o: Ops, w: Width, target: Operand): void {
+  o.jumpRelative(target, w, null);
+}
+
+export function jmpIndirect(o: Ops, w: Width, target: Operand): void {
+  const to = o.let(o.read(target, w));
+  checkTarget(o, to);
+  o.jump(to);
+}
+
+export function jcc(cc: number) {
+  return (o: Ops, w: Width, target: Operand): void => o.jumpRelative(target, w, condition(o, cc));
+}
+
+export function ret(o: Ops, w: Width): void {
+  const to = topOfStack(o, w);
+  checkTarget(o, to);
+  adjustStack(o, o.const(w / 8));
+  o.jump(to);
+}
+
+export function retPop(o: Ops, w: Width, bytes: Operand): void {
+  const to = topOfStack(o, w);
+  checkTarget(o, to);
+  adjustStack(o, o.bin('add', o.read(bytes, 16), o.const(w / 8)));
+  o.jump(to);
+}
+
+/** LOOP, LOOPE, LOOPNE: the count register has the address size. */
+export function loop(kind: 'always' | 'e' | 'ne') {
+  return (o: Ops, w: Width, target: Operand): void => {
+    const count = o.let(o.zext(o.addressWidth, o.bin('sub', o.reg(RCX, o.addressWidth), o.const(1))));
+    o.setReg(RCX, o.addressWidth, count);
+    const nonzero = o.cmp('ne', count, o.const(0));
+    const taken = kind === 'always' ? nonzero : o.and(nonzero, kind === 'e' ? o.zf() : o.not(o.zf()));
+    o.jumpRelative(target, w, taken);
+  };
+}
+
+export function jcxz(o: Ops, w: Width, target: Operand): void {
+  o.jumpRelative(target, w, o.cmp('eq', o.reg(RCX, o.addressWidth), o.const(0)));
+}

@@ -1,0 +1,113 @@
+// String instructions and their repetition (SDM Vol. 2: MOVS STOS LODS CMPS SCAS, REP). Restartable: registers follow every element.
+import { Flag } from '../flags.ts';
+import { S, SEG } from '../layout.ts';
+import { subFlags } from './flag-updates.ts';
+import type { Bool, Operand, Ops, Value, Width } from './ops.ts';
+
+const RAX = 0;
+const RCX = 1;
+const RSI = 6;
+const RDI = 7;
+
+/** +size or -size by RFLAGS.DF. */
+function step(o: Ops, w: Width): Value {
+  const down = o.cmp('ne', o.bin('and', o.state(S.rflags, 64), o.const(Flag.DF)), o.const(0));
+  return o.let(o.select(down, o.const(-(w / 8)), o.const(w / 8)));
+}
+
+function advance(o: Ops, register: number, by: Value): void {
+  const aw = o.addressWidth;
+  o.setReg(register, aw, o.zext(aw, o.bin('add', o.reg(register, aw), by)));
+}
+
+/** Source element: at [segment:rSI], the segment being that of the row's implied memory operand. */
+function source(o: Ops, w: Width, operand: Operand): Value {
+  return o.load(o.bitAddress(operand, o.reg(RSI, o.addressWidth), w / 8, false), w);
+}
+
+function destination(o: Ops, w: Width, write: boolean): Value {
+  return o.segmentAddress(SEG.es, o.reg(RDI, o.addressWidth), w / 8, write);
+}
+
+/** Runs `element` once, or under REP until rCX is 0 or `stop` says so after an element. */
+function repeated(o: Ops, element: () => void, stop?: () => Bool): void {
+  if (o.repeat === 'none') {
+    element();
+    return;
+  }
+  const aw = o.addressWidth;
+  const going = o.variable(o.const(1));
+  o.while(
+    () => o.and(o.cmp('ne', going, o.const(0)), o.cmp('ne', o.reg(RCX, aw), o.const(0))),
+    () => {
+      element();
+      o.setReg(RCX, aw, o.zext(aw, o.bin('sub', o.reg(RCX, aw), o.const(1))));
+      if (stop) o.assign(going, o.fromBool(o.not(stop())));
+    },
+  );
+}
+
+export function movs(o: Ops, w: Width, src: Operand): void {
+  const by = step(o, w);
+  if (o.repeat !== 'none') o.bulkMove(w, src, by);
+  repeated(o, () => {
+    const v = source(o, w, src);
+    o.store(destination(o, w, true), w, v);
+    advance(o, RSI, by);
+    advance(o, RDI, by);
+  });
+}
+
+export function stos(o: Ops, w: Width): void {
+  const by = step(o, w);
+  const v = o.reg(RAX, w);
+  if (o.repeat !== 'none') o.bulkFill(w, v, by);
+  repeated(o, () => {
+    o.store(destination(o, w, true), w, v);
+    advance(o, RDI, by);
+  });
+}
+
+export function lods(o: Ops, w: Width, src: Operand): void {
+  const by = step(o, w);
+  repeated(o, () => {
+    o.setReg(RAX, w, source(o, w, src));
+    advance(o, RSI, by);
+  });
+}
+
+/** CMPS and SCAS stop where ZF differs from what the prefix asks for. */
+function stopRule(o: Ops): () => Bool {
+  return () => (o.repeat === 'rep' ? o.not(o.zf()) : o.zf());
+}
+
+export function cmps(o: Ops, w: Width, src: Operand): void {
+  const by = step(o, w);
+  repeated(
+    o,
+    () => {
+      const x = source(o, w, src);
+      const y = o.load(destination(o, w, false), w);
+      const z = o.let(o.bin('sub', x, y));
+      o.setFlags(subFlags(o, w, x, y, z));
+      advance(o, RSI, by);
+      advance(o, RDI, by);
+    },
+    stopRule(o),
+  );
+}
+
+export function scas(o: Ops, w: Width): void {
+  const by = step(o, w);
+  repeated(
+    o,
+    () => {
+      const x = o.reg(RAX, w);
+      const y = o.load(destination(o, w, false), w);
+      const z = o.let(o.bin('sub', x, y));
+      o.setFlags(subFlags(o, w, x, y, z));
+      advance(o, RDI, by);
+    },
+    stopRule(o),
+  );
+}

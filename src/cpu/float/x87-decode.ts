@@ -35,14 +35,16 @@ import {
   fxch,
 } from './x87-transfer.ts';
 
-/** Bytes that D8-DF /0-/7 read from memory (positive) or write to it (negative); 0: not for `executeMemory`. */
+/** Reads or writes an environment or state image, whose size depends on operand size: x87-images.ts. */
+export const IMAGE = 128;
+/** Bytes that D8-DF /0-/7 read from memory (positive) or write to it (negative); 0: no such opcode (#UD). */
 const MEMORY: readonly (readonly number[])[] = [
   [4, 4, 4, 4, 4, 4, 4, 4],
-  [4, 0, -4, -4, 0, 2, 0, -2],
+  [4, 0, -4, -4, IMAGE, 2, IMAGE, -2],
   [4, 4, 4, 4, 4, 4, 4, 4],
   [4, -4, -4, -4, 0, 10, 0, -10],
   [8, 8, 8, 8, 8, 8, 8, 8],
-  [8, -8, -8, -8, 0, 0, 0, -2],
+  [8, -8, -8, -8, IMAGE, 0, IMAGE, -2],
   [2, 2, 2, 2, 2, 2, 2, 2],
   [2, -2, -2, -2, 10, 8, -10, -8],
 ];
@@ -53,7 +55,7 @@ export function memoryOperand(esc: number, reg: number): number {
 }
 
 /**
- * Runs an instruction with a memory operand.
+ * Runs an instruction with a memory operand for which `memoryOperand` gives a size (for others it throws).
  * @param memory what was read, or room for what is to be written; 16 bytes
  * @returns false if an unmasked exception keeps it from writing
  */

@@ -11,6 +11,7 @@ import {
   fullTags,
   fxrstorX87,
   fxsaveX87,
+  IMAGE,
   memoryOperand,
   newX87State,
   top,
@@ -111,7 +112,7 @@ function replayX87(fields: string[], want: string[]): string | undefined {
     blankPointers(codeText, memory);
     want[6] = hexBytes(blankPointers(codeText, bytesOf(want[6])));
   } else if (memoryForm) {
-    if (memoryOperand(code[0], code[1] >> 3) === 0) return 'no such memory form';
+    if ([0, IMAGE].includes(memoryOperand(code[0], code[1] >> 3))) return 'no such memory form';
     executeMemory(s, code[0], code[1] >> 3, new DataView(memory.buffer));
   } else {
     const done = executeRegister(s, code[0], code[1], 0);

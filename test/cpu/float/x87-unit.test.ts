@@ -1,4 +1,5 @@
 // What the processor's fixtures cannot show: real-mode images, pending exceptions, the MMX view, conversions without an oracle.
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { newFloatEnv, toUnsigned, unpack64 } from '../../../src/cpu/float/softfloat.ts';
 import * as x87 from '../../../src/cpu/float/x87.ts';
@@ -103,7 +104,8 @@ describe('memory operands', () => {
   it('are described for every form', () => {
     expect(x87.memoryOperand(0xdb, 5)).toBe(10);
     expect(x87.memoryOperand(0xdf, 7)).toBe(-8);
-    expect(x87.memoryOperand(0xd9, 6)).toBe(0);
+    expect(x87.memoryOperand(0xd9, 6)).toBe(x87.IMAGE);
+    expect(x87.memoryOperand(0xd9, 1)).toBe(0);
     expect(x87.executeRegister(x87.newX87State(), 0xd9, 0xd1, 0)).toBe(x87.UNDEFINED_OPCODE);
   });
 
@@ -113,6 +115,31 @@ describe('memory operands', () => {
     const memory = new DataView(new ArrayBuffer(16));
     expect(x87.executeMemory(s, 0xdb, 7, memory)).toBe(false);
     expect(x87.pendingException(s)).toBe(true);
+  });
+});
+
+describe('any instruction on any state', () => {
+  it('comes to an end and keeps the registers in shape', () => {
+    const word = fc.integer({ min: 0, max: 0xffff });
+    const register = fc.tuple(word, fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }));
+    const state = fc.record({ fcw: word, fsw: word, ftw: fc.integer({ min: 0, max: 255 }) });
+    const opcode = fc.record({ esc: fc.integer({ min: 0xd8, max: 0xdf }), modrm: fc.integer({ min: 0, max: 255 }) });
+    fc.assert(
+      fc.property(state, fc.array(register, { minLength: 10, maxLength: 10 }), opcode, (words, registers, op) => {
+        const s = x87.newX87State();
+        Object.assign(s, words, { fcw: x87.storedControl(words.fcw) });
+        for (let i = 0; i < 8; i++) s.setRegister(i, ...registers[i]);
+        const memory = new DataView(new ArrayBuffer(16));
+        memory.setBigUint64(0, registers[8][1]);
+        memory.setUint16(8, registers[9][0]);
+        const size = x87.memoryOperand(op.esc, (op.modrm >> 3) & 7);
+        if (op.modrm >= 0xc0) x87.executeRegister(s, op.esc, op.modrm, words.fsw);
+        else if (size !== 0 && size !== x87.IMAGE) x87.executeMemory(s, op.esc, (op.modrm >> 3) & 7, memory);
+        expect((s.fsw >>> 16) | (s.fcw >>> 16) | (s.ftw >>> 8)).toBe(0);
+        for (let i = 0; i < 8; i++) expect(s.signExp(i) >>> 16).toBe(0);
+      }),
+      { numRuns: 20_000 },
+    );
   });
 });
 

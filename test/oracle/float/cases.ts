@@ -105,6 +105,8 @@ function stack(): [fsw: string, tags: string] {
   if (choice !== 0) use(0);
   if (choice !== 1) use(1);
   if (choice === 2) for (let i = 2; i < 8; i++) use(i);
+  if (choice === 3) tags = 0xffff;
+  if (choice === 3 || choice === 4) for (let i = 0; i < 8; i++) if (below(2)) use(i);
   return [hex((first << 11) | (below(8) ? 0 : below(8) << 8), 4), hex(tags, 4)];
 }
 

@@ -327,8 +327,24 @@ function float80(prng: Prng, out: DataView, at: number): void {
   out.setUint16(at + 8, e | (r & 1 ? 0x8000 : 0), true);
 }
 
+const IMAGE_SIZES: Readonly<Record<number, number>> = {
+  [Kind.env28]: 28,
+  [Kind.env14]: 14,
+  [Kind.state108]: 108,
+  [Kind.state94]: 94,
+  [Kind.fxsave]: 512,
+  [Kind.xsave]: 576,
+};
+
 /** Fills operand bytes of one kind; `size` is the number of bytes (rounded up to the kind's element). */
 export function fill(prng: Prng, kind: number, out: Uint8Array): void {
+  const image = IMAGE_SIZES[kind] ?? 0;
+  if (out.length < image) {
+    const whole = new Uint8Array(image); // an image that is cut off where mapped memory ends
+    fill(prng, kind, whole);
+    out.set(whole.subarray(0, out.length));
+    return;
+  }
   const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
   switch (kind) {
     case Kind.f32:

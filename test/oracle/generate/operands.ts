@@ -6,6 +6,7 @@ import { Flavor, Kind } from '../initial-state.ts';
 import {
   backingOffset,
   CODE,
+  CODE_BACKING,
   DATA,
   DATA_SIZE,
   FS_BASE,
@@ -87,14 +88,14 @@ export class Draft {
 
   window(linear: bigint, length: number, kind: number): void {
     const offset = backingOffset(linear);
-    const room = Math.min(length, (offset < DATA_SIZE ? DATA_SIZE : READ_ONLY) - offset);
-    if (offset >= 0 && room > 0 && offset < READ_ONLY) this.input.windows.push({ offset, length: room, kind });
+    const room = Math.min(length, (offset < DATA_SIZE ? DATA_SIZE : CODE_BACKING) - offset);
+    if (offset >= 0 && room > 0 && offset < CODE_BACKING) this.input.windows.push({ offset, length: room, kind });
   }
 
   patch(linear: bigint, bytes: Uint8Array): void {
     const offset = backingOffset(linear);
-    const room = Math.min(bytes.length, (offset < DATA_SIZE ? DATA_SIZE : READ_ONLY) - offset);
-    if (offset >= 0 && room > 0 && offset < READ_ONLY)
+    const room = Math.min(bytes.length, (offset < DATA_SIZE ? DATA_SIZE : CODE_BACKING) - offset);
+    if (offset >= 0 && room > 0 && offset < CODE_BACKING)
       this.input.patches.push({ offset, bytes: bytes.subarray(0, room) });
   }
 

@@ -10,6 +10,7 @@ export const PT_NOTE = 4;
 export const PF_X = 1;
 export const PF_W = 2;
 export const PF_R = 4;
+export const SHT_SYMTAB = 2;
 export const SHT_NOTE = 7;
 export const SHT_NOBITS = 8;
 
@@ -36,6 +37,8 @@ export interface ElfSection {
   readonly address: bigint;
   readonly offset: number;
   readonly size: number;
+  /** sh_link: the index of a section that belongs to it, such as a symbol table's names. */
+  readonly link: number;
   /** A view; empty for SHT_NOBITS. */
   readonly data: Uint8Array;
 }
@@ -133,6 +136,7 @@ function readSections(f: Fields, table: number, entrySize: number, count: number
       address: f.address(at + (f.wide ? 16 : 12)),
       offset,
       size,
+      link: f.u32(at + (f.wide ? 40 : 24)),
       data: type === SHT_NOBITS ? new Uint8Array(0) : f.bytes.subarray(offset, offset + size),
     };
   });
@@ -165,6 +169,37 @@ export function readNotes(area: Uint8Array): ElfNote[] {
     at = dataAt + align4(dataSize);
   }
   return notes;
+}
+
+export interface ElfSymbol {
+  readonly name: string;
+  readonly value: bigint;
+  readonly size: bigint;
+  /** STT_NOTYPE 0, STT_OBJECT 1, STT_FUNC 2, … */
+  readonly type: number;
+  /** The index of its section; 0 where it is undefined here. */
+  readonly section: number;
+}
+
+/** The symbols of all SHT_SYMTAB sections, in the file's order. */
+export function elfSymbols(elf: ElfFile): ElfSymbol[] {
+  const wide = elf.bits === 64;
+  const entry = wide ? 24 : 16;
+  return elf.sections.flatMap(section => {
+    if (section.type !== SHT_SYMTAB) return [];
+    const names = elf.sections[section.link]?.data ?? new Uint8Array(0);
+    const f = new Fields(section.data, wide);
+    return Array.from({ length: Math.floor(section.data.length / entry) }, (_, i) => {
+      const at = i * entry;
+      return {
+        name: cString(names, f.u32(at)),
+        value: f.address(at + (wide ? 8 : 4)),
+        size: f.address(at + (wide ? 16 : 8)),
+        type: section.data[at + (wide ? 4 : 12)] & 15,
+        section: f.u16(at + (wide ? 6 : 14)),
+      };
+    });
+  });
 }
 
 /** The loaded bytes at a virtual address (a view to the end of the segment's file part), or null. */

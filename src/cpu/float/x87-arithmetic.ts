@@ -19,6 +19,7 @@ import {
   ZERO,
   ZEROS,
 } from './unpacked.ts';
+import { missingSt0 } from './x87-series.ts';
 import {
   begin,
   C0,
@@ -107,13 +108,6 @@ export function arithmeticM64(s: X87State, op: number, bits: bigint): void {
 export function arithmeticInt(s: X87State, op: number, value: number): void {
   begin(s);
   withOperand(s, op, fromInteger(BigInt(value)));
-}
-
-/** Books a stack underflow if ST(0) is empty. */
-function missingSt0(s: X87State): boolean {
-  if (!isEmpty(s, 0)) return false;
-  if (stackFault(s, false)) writeSt(s, 0, DEFAULT_NAN);
-  return true;
 }
 
 function finish(s: X87State, result: Unpacked): void {

@@ -1,6 +1,5 @@
 // The x87 unit in one import. Every instruction is a function on an `X87State`; bits and integers come in and go out as numbers
-// or BigInts, memory stays with the caller. x87-memory-forms.ts and
-// x87-register-forms.ts map opcodes to them.
+// or BigInts, memory stays with the caller. Opcodes lead to them through x87-memory-forms.ts and x87-register-forms.ts.
 // Before a waiting instruction the caller asks `pendingException` and raises #MF; the state is then untouched.
 export * from './x87-arithmetic.ts';
 export * from './x87-compare.ts';

@@ -143,10 +143,11 @@ function readNames(area: Area, countAt: number, start: number, count: number, li
   }
   // Markers are 32-bit; pointer-sized before 4.20.
   for (const size of [4, 8]) {
-    const markers = align(at, area.word);
-    if (markers + marks.length * size > limit) continue;
-    if (marks.every((mark, i) => view.getUint32(markers + i * size, true) === mark))
-      return { countAt, offsets, lengths };
+    for (const markers of new Set([align(at, 4), align(at, 8)])) {
+      if (markers + marks.length * size > limit) continue;
+      const fit = marks.every((mark, i) => view.getUint32(markers + i * size, true) === mark);
+      if (fit) return { countAt, offsets, lengths };
+    }
   }
   return null;
 }

@@ -4,6 +4,7 @@ import type { Mfn } from '../cpu/memory.ts';
 import type { EventChannels } from './events/event-channels.ts';
 import type { GrantTable } from './grants/grant-table.ts';
 import type { Hypervisor } from './hypervisor.ts';
+import type { Watchdogs } from './time/watchdog.ts';
 import { PvPorts } from './pv/io-ports.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -34,6 +35,8 @@ export interface DomainConfig {
   maxPages: number;
   /** Dom0's rights over other domains and the machine. */
   isPrivileged?: boolean;
+  /** UUID; zeros where not given. */
+  handle?: Uint8Array;
   /** Frames of the grant table; Xen's default is 64. */
   maxGrantFrames?: number;
   /** Event channels; default: what the ABI allows. */
@@ -80,6 +83,9 @@ export class Domain {
   /** SCHEDOP_shutdown's reason once the domain has stopped. */
   shutdown: { code: number } | null = null;
   isDying = false;
+  /** SCHEDOP_shutdown_code: the reason that a later shutdown gets, whatever it says. */
+  shutdownCode: number | null = null;
+  watchdogs!: Watchdogs;
   /** Count of pauses by the toolstack. */
   pauseCount = 0;
 
@@ -110,7 +116,7 @@ export class Domain {
   /** Stops all of the domain's vCPUs for the reason given; the first reason stays. */
   shutDown(code: number): void {
     if (this.shutdown) return;
-    this.shutdown = { code };
+    this.shutdown = { code: this.shutdownCode ?? code };
     this.hypervisor.domainStopped(this);
   }
 

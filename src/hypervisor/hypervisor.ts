@@ -11,8 +11,10 @@ import type { HypercallRecord } from './hypercalls/trace.ts';
 import { AddressSpace } from './memory/address-space.ts';
 import { FrameTable } from './memory/frame-table.ts';
 import { M2p } from './memory/m2p.ts';
+import { protectedStore } from './memory/writable-tables.ts';
 import type { Clock } from './time/clock.ts';
 import { VcpuTime } from './time/vcpu-time.ts';
+import { Watchdogs } from './time/watchdog.ts';
 import { Vcpu } from './vcpu.ts';
 
 export * from './domain-ids.ts';
@@ -46,6 +48,13 @@ export class Hypervisor {
   readonly hostEvents = new HostEvents();
   /** Called when a vCPU's upcall flag goes from 0 to 1: HVM guests are interrupted by it. */
   onUpcall: ((vcpu: Vcpu) => void) | null = null;
+  /**
+   * VCPUOP_initialise: loads the context that `pointer` (in the caller's memory) has for another vCPU of the domain, and sets its
+   * isInitialised. Throws EFAULT, then EEXIST where it has one already, then what the context deserves.
+   */
+  initialiseVcpu: ((caller: Vcpu, target: Vcpu, pointer: bigint) => void) | null = null;
+  /** Bytes that the control domain writes to the hypervisor's console. */
+  onConsoleOutput: ((domain: Domain, bytes: Uint8Array) => void) | null = null;
   /** Called once for every domain that has shut down or crashed. */
   onDomainStopped: ((domain: Domain) => void) | null = null;
 
@@ -57,6 +66,7 @@ export class Hypervisor {
     this.frames = new FrameTable(this);
     this.m2p = new M2p(this.frames);
     this.addressSpace = new AddressSpace(this);
+    this.processor.onProtectedStore = (linear, size, value) => protectedStore(this, linear, size, value);
   }
 
   /** Makes an empty domain: no memory, vCPUs without a context. */
@@ -67,6 +77,7 @@ export class Hypervisor {
     for (const vcpu of domain.vcpus) vcpu.time = new VcpuTime(vcpu);
     domain.events = new EventChannels(domain);
     domain.grants = new GrantTable(domain);
+    domain.watchdogs = new Watchdogs(domain);
     this.domains.set(config.id, domain);
     return domain;
   }

@@ -12,6 +12,8 @@ export class VcpuInfo {
   private readonly abi: Abi;
   /** Byte offset in the engine memory; 0 = no vcpu_info (a vCPU beyond the 32 that shared_info has room for). */
   at = 0;
+  /** The frame that VCPUOP_register_vcpu_info moved it to; -1 = it has not moved. */
+  registeredFrame = -1;
 
   constructor(view: DataView, abi: Abi) {
     this.view = view;

@@ -4,6 +4,7 @@ import type { Mfn } from '../cpu/memory.ts';
 import { CpuState } from '../cpu/state.ts';
 import type { Domain } from './domain.ts';
 import { GuestMemory } from './memory/guest-access.ts';
+import type { VcpuTime } from './time/vcpu-time.ts';
 import { VcpuInfo } from './vcpu-info.ts';
 
 export const VECTORS = 256;
@@ -75,6 +76,8 @@ export class PvVcpu {
   pendingTrap: { vector: number; errorCode: number | null } | null = null;
   nmiPending = false;
   nmiMasked = false;
+  /** Segment registers hold selectors that were given from outside: descriptors are loaded before the vCPU runs. */
+  segmentsStale = false;
 }
 
 export class Vcpu {
@@ -93,10 +96,18 @@ export class Vcpu {
   /** VCPUOP_up. */
   isUp = false;
   isBlocked = false;
+  /** SCHEDOP_poll: the one port that it waits for, -1 for several, 0 while it does not poll. */
+  pollPort = 0;
+  /** Timers and run states. Set by Hypervisor.createDomain. */
+  time!: VcpuTime;
   /** SCHEDOP_yield or another reason to let the run loop choose again. */
   mustYield = false;
   /** A hypercall has replaced the registers (iret, initialise): no result is written to rax, a multicall ends. */
   contextReplaced = false;
+  /** Arguments with which the guest is to make the current hypercall again: see dispatch.ts. */
+  continuation: bigint[] | null = null;
+  /** The current hypercall is an entry of a multicall. */
+  inMulticall = false;
 
   constructor(domain: Domain, id: number) {
     this.domain = domain;

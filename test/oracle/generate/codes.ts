@@ -49,18 +49,18 @@ const FEATURES = new Set([
     'CLWB',
     'PREFETCHW',
   ],
-  ...['SMAP', 'CET_IBT', 'SYSCALL', 'INVPCID'],
+  ...['SMAP', 'CET_IBT', 'SYSCALL', 'INVPCID', 'SEP', 'RDTSCP', 'RDPMC', 'RDRAND', 'RDSEED', 'MONITOR'],
 ]);
 
 /**
  * Not to be run here: they reach the kernel (SYSCALL, INT 80h through `acceptable`), answer with what this machine is (CPUID, TSC, XGETBV,
- * RDPMC), are emulated by the kernel (UMIP's five), or differ between AMD and Intel in long mode (SYSENTER, SYSEXIT).
+ * RDPMC, RDRAND), are emulated by the kernel (UMIP's five), or differ between AMD and Intel in long mode (SYSENTER, SYSEXIT).
  */
 const EXCLUDED =
-  /^(Syscall|Sysenter|Sysexit|Sysret|Cpuid|Rdtsc|Rdpmc|Rdpid|Xgetbv|Sgdt|Sidt|Sldt|Str_|Smsw|Reservednop.*0F1[9AB])/;
+  /^(Syscall|Sysenter|Sysexit|Sysret|Cpuid|Rdtsc|Rdpmc|Rdrand|Rdseed|Monitor|Mwait|Xgetbv|Sgdt|Sidt|Sldt|Str_|Smsw|Reservednop.*0F1[9AB])/;
 
 /** How often an encoding is tried, by what it is. */
-export type Family = 'integer' | 'control' | 'system' | 'string' | 'x87' | 'mmx' | 'sse' | 'sse-float';
+export type Family = 'integer' | 'control' | 'system' | 'string' | 'x87' | 'mmx' | 'sse' | 'sse-float' | 'undefined';
 
 export interface Encoding {
   code: number;
@@ -82,8 +82,8 @@ function familyOf(name: string, features: readonly string[], kinds: readonly num
   return 'integer';
 }
 
-/** All encodings with cases, in iced-x86's order. */
-export function encodings(): Encoding[] {
+/** Every encoding that the processor must know, whether or not it can be run here, in iced-x86's order. */
+export function requiredEncodings(): Encoding[] {
   const list: Encoding[] = [];
   for (let code = 1; Code[code] !== undefined; code++) {
     const info = CodeExt.opCode(code);
@@ -96,13 +96,17 @@ export function encodings(): Encoding[] {
       info.isInstruction &&
       info.encoding === EncodingKind.Legacy &&
       !info.fwait &&
-      features.every(f => FEATURES.has(f)) &&
-      !EXCLUDED.test(name);
+      features.every(f => FEATURES.has(f));
     if (wanted) list.push({ code, name, family: familyOf(name, features, kinds, info.memorySize) });
     instruction.free();
     info.free();
   }
   return list;
+}
+
+/** All encodings with cases. */
+export function encodings(): Encoding[] {
+  return requiredEncodings().filter(e => !EXCLUDED.test(e.name));
 }
 
 export const MODES: readonly Mode[] = [64, 32, 16];

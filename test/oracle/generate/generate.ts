@@ -19,6 +19,7 @@ import { build, type Form, formOf, release } from './builder.ts';
 import { type Encoding, encodings, type Family, MODES } from './codes.ts';
 import { ignoredMemory, precisionOf, undefinedFlags, undefinedFsw } from './definedness.ts';
 import { Draft, redecode, shape } from './operands.ts';
+import { undefinedCases } from './undefined.ts';
 
 /** Cases for an encoding in 64-, 32- and 16-bit code. */
 const COUNTS: Record<Family, Record<Mode, number>> = {
@@ -30,6 +31,7 @@ const COUNTS: Record<Family, Record<Mode, number>> = {
   mmx: { 64: 24, 32: 5, 16: 1 },
   sse: { 64: 26, 32: 5, 16: 1 },
   'sse-float': { 64: 44, 32: 5, 16: 1 },
+  undefined: { 64: 1500, 32: 900, 16: 100 },
 };
 
 interface Pending {
@@ -149,7 +151,12 @@ function normalize(p: Pending, r: NativeResult): Outcome | string {
   } else if (r.rip !== start && !/^(Int1|Into|Int3)/.test(p.group.name)) {
     return `vector ${r.vector} elsewhere`;
   }
+  if (p.family === 'undefined' && outcome.vector !== 6) {
+    return `vector ${r.vector} for undefined ${Buffer.from(p.input.code).toString('hex')}`;
+  }
   if (outcome.vector === 14 && outcome.address >> 47n !== 0n) return 'page fault beyond user space';
+  // How much of several stores is done before one faults is nobody's business, except for repeated strings.
+  if (outcome.vector >= 0 && outcome.changes.length > 0 && p.family !== 'string') return 'stored before its exception';
   if (p.input.mode !== 64) {
     outcome.gpr = outcome.gpr.slice();
     for (let i = 0; i < 16; i++) outcome.gpr[i] = i < 8 ? outcome.gpr[i] & 0xffffffffn : before.gpr[i];
@@ -197,6 +204,13 @@ export function generateAll(program: string, only?: RegExp): { families: Map<Fam
     let groups = families.get(e.family);
     if (!groups) families.set(e.family, (groups = []));
     groups.push(group);
+  }
+  if (!only || only.test('Undefined')) {
+    const group: Group = { name: 'Undefined', precision: 0, undefinedFsw: 0, cases: [] };
+    families.set('undefined', [group]);
+    for (const mode of MODES)
+      for (const input of undefinedCases(mode, COUNTS.undefined[mode]))
+        pending.push({ family: 'undefined', group, input, undefinedFlags: 0, ignored: [] });
   }
   const results = runNatively(
     program,

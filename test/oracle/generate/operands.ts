@@ -306,6 +306,14 @@ export function shape(d: Draft, prng: Prng): boolean {
   if (/^(Leave|Enter)/.test(name))
     d.assign(RBP, (prng.oneIn(3) && mode === 64 ? HIGH_DATA : DATA) + 0x1000n + BigInt(prng.below(0x800)));
 
+  if (name.startsWith('Enter') && prng.below(6)) {
+    const { code } = d.input;
+    code.set(
+      [prng.below(256), prng.below(2), prng.below(3) ? prng.below(3) : 32 * prng.below(4) + prng.below(32)],
+      code.length - 3,
+    );
+  }
+
   // values that must be there before addresses are computed from them
   if (/_CL$/.test(name) && prng.below(4)) d.assignLow(RCX, BigInt(prng.below(72)), 8);
   if (/^(Div|Idiv)_/.test(name) && prng.below(3)) tameDividend(d, prng, registerOperand(0));

@@ -68,7 +68,7 @@ export class Domain {
   pages = 0;
   /** Bit set of VmAssist. */
   vmAssist = 0n;
-  /** Xen's page that is shared with the domain; owned by DOMID_XEN, accounted to nobody. */
+  /** Xen's page that is shared with the domain (FrameTable.allocateXen): the domain may map it, it is not one of its pages. */
   sharedInfoMfn: Mfn = 0;
   /** XENMEM_set_memory_map's list; null until the toolstack gives one. */
   memoryMap: MemoryMapEntry[] | null = null;

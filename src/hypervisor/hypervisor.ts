@@ -1,7 +1,7 @@
 // The hypervisor: one processor, its frames, the domains on it.
 import type { EngineMemory } from '../cpu/memory.ts';
 import type { Processor } from '../cpu/types.ts';
-import { Domain, type DomainConfig, type DomId } from './domain.ts';
+import { Domain, type DomainConfig, type DomId, type MemoryMapEntry } from './domain.ts';
 import { DOMID_FIRST_RESERVED, DOMID_SELF } from './domain-ids.ts';
 import { XenError } from './errors.ts';
 import { EventChannels } from './events/event-channels.ts';
@@ -42,6 +42,8 @@ export class Hypervisor {
   loaded: Vcpu | null = null;
   /** Entries validated or taken apart since the start: hypercalls that do batches stop when they did too much at once. */
   work = 0;
+  /** The machine's memory map for dom0: RAM, reserved ranges and holes. */
+  machineMemoryMap: MemoryMapEntry[] = [];
   /** Called with every hypercall that has returned. */
   onHypercall: ((record: HypercallRecord) => void) | null = null;
   /** Events for backends in the host; the run loop delivers them between hypercalls. */
@@ -63,6 +65,7 @@ export class Hypervisor {
     this.memory = options.processor.memory;
     this.clock = options.clock;
     this.log = options.log ?? (() => {});
+    this.machineMemoryMap = [{ address: 0n, size: BigInt(this.memory.frames) * 4096n, type: 1 }];
     this.frames = new FrameTable(this);
     this.m2p = new M2p(this.frames);
     this.addressSpace = new AddressSpace(this);

@@ -9,6 +9,8 @@ import { XEN_DESCRIPTORS } from '../pv/selectors.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { ENTRIES, entry, FIRST_XEN_SLOT, LAST_XEN_SLOT, Pte, PteHigh } from './pte.ts';
 
+export { newKernelBase } from './base-pointers.ts';
+
 export const M2P_VIRT_START = 0xffff_8000_0000_0000n;
 /** What XENMEM_machphys_mapping says: room for the M2P of the largest machine. */
 export const M2P_VIRT_END = M2P_VIRT_START + (256n << 30n);

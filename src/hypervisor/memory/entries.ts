@@ -190,8 +190,8 @@ export function updateUpper(frames: FrameTable, level: number, update: EntryUpda
   store(frames, update, low, high);
   if (oldLow & Pte.present) {
     putUpper(frames, oldLow, oldHigh, table);
-    // Translations through the old entry end here, as Xen flushes after such updates; what was not present left none.
-    frames.hypervisor.processor.flushAll();
+    // Translations through the old entry must end, as Xen flushes after such updates; what was not present left none.
+    frames.tablesChanged = true;
   }
   return 0;
 }

@@ -51,6 +51,8 @@ export class FrameTable {
   private freeCount: number;
   /** Frames from here on were never given out one by one. */
   private fresh = 0;
+  /** An entry above L1 was changed or removed; the hypercall that did it flushes at its end. */
+  tablesChanged = false;
   /** Told of every frame that becomes free (the M2P forgets it). */
   onFree: ((mfn: Mfn) => void) | null = null;
 
@@ -84,6 +86,13 @@ export class FrameTable {
     if (domain.pages + frames > domain.maxPages) throw new XenError('ENOMEM', 'more pages than the domain may have');
     const mfn = this.take(domain.id, request);
     domain.pages += frames;
+    return mfn;
+  }
+
+  /** The same beyond the domain's maximum, for a caller that frees as many at once (XENMEM_exchange). */
+  allocateExtra(domain: Domain, request: AllocationRequest = {}): Mfn {
+    const mfn = this.take(domain.id, request);
+    domain.pages += 2 ** (request.order ?? 0);
     return mfn;
   }
 
@@ -239,6 +248,11 @@ export class FrameTable {
     return rc;
   }
 
+  /** getPageType for callers that need no error number. */
+  tryGetPageType(mfn: Mfn, type: number): boolean {
+    return this.getPageType(mfn, type) === 0;
+  }
+
   /** Gives a type reference back; `table` is the page table whose entry held it, if one did. */
   putPageType(mfn: Mfn, table: number = INVALID_MFN): void {
     const count = this.typeCount[mfn];
@@ -273,6 +287,13 @@ export class FrameTable {
   /** Index in EngineMemory.u32 of a frame's first word. */
   words(mfn: Mfn): number {
     return this.hypervisor.memory.frameOffset(mfn) >>> 2;
+  }
+
+  /** Ends a batch of page-table updates. */
+  flushChangedTables(): void {
+    if (!this.tablesChanged) return;
+    this.tablesChanged = false;
+    this.hypervisor.processor.flushAll();
   }
 
   /** To be called after the hypervisor wrote to a frame that a guest may have executed. */

@@ -1,6 +1,6 @@
 // What a hypercall reads and writes through guest pointers: bytes, structs, arrays. Everything that fails is -EFAULT.
 // Xen's access_ok(): a PV guest's pointer into the hypervisor's area is refused before any page table is looked at.
-import type { Abi, Struct, Type } from '../../abi/struct.ts';
+import { type Abi, type Struct, type Type, ulong } from '../../abi/struct.ts';
 import { GuestFault } from '../../cpu/exits.ts';
 import type { Access, Processor } from '../../cpu/types.ts';
 import { XenError } from '../errors.ts';
@@ -43,18 +43,33 @@ export class GuestMemory {
   /** Throws EFAULT where [address, address + length) is not the guest's to point at. */
   check(address: bigint, length: number): void {
     if (length < 0 || length > MAX_BYTES) throw new XenError('EFAULT', 'guest buffer too large');
-    const end = address + BigInt(length);
+    this.checkArray(address, 1, length);
+  }
+
+  /** The same for an array that is read element by element, so that its size needs no bound. */
+  checkArray(base: bigint, elementBytes: number, count: number): void {
+    const end = base + BigInt(elementBytes) * BigInt(count);
     const { abi } = this.vcpu.domain;
     if (abi === 'pv64') {
-      if (end <= HOLE_START || (address >= HYPERVISOR_END && end <= TOP_64)) return;
-    } else if (abi === 'pv32') {
-      if (end <= COMPAT_HYPERVISOR_START) return;
-    } else if (end <= (this.abi === 32 ? TOP_32 : TOP_64)) return;
-    throw new XenError('EFAULT', `bad guest pointer 0x${address.toString(16)}`);
+      if (end <= HOLE_START || (base >= HYPERVISOR_END && end <= TOP_64)) return;
+    } else if (end <= (abi === 'pv32' ? COMPAT_HYPERVISOR_START : this.abi === 32 ? TOP_32 : TOP_64)) return;
+    throw new XenError('EFAULT', `bad guest pointer 0x${base.toString(16)}`);
   }
 
   private access(write: boolean): Access {
     return { write, user: this.vcpu.domain.isPv };
+  }
+
+  /** Engine-memory offset of a readable byte, valid to the end of its page; EFAULT. */
+  translate(address: bigint): number {
+    let offset: number;
+    try {
+      offset = this.processor.translate(address, this.access(false));
+    } catch (error) {
+      throw asEfault(error);
+    }
+    if (offset < 0) throw new XenError('EFAULT');
+    return offset;
   }
 
   /** Fills a buffer from guest memory. */
@@ -83,6 +98,11 @@ export class GuestMemory {
     } catch (error) {
       throw asEfault(error);
     }
+  }
+
+  /** An `unsigned long` of the guest. */
+  writeLong(address: bigint, value: bigint): void {
+    this.writeStruct(address, ulong, value);
   }
 
   /** One value of a declared type. */

@@ -35,6 +35,8 @@ export function demote(frames: FrameTable, mfn: Mfn, type: number): void {
     if (type === L1) putL1(frames, low, high, domain);
     else if (type !== L4 || isGuestL4Slot(slot)) putUpper(frames, low, high, mfn);
   }
+  // The frame may become another address space's root: nothing known of this one may be found there.
+  if (type === L4) frames.hypervisor.processor.flushAddressSpace(BigInt(mfn) << 12n);
 }
 
 export function isGuestL4Slot(slot: number): boolean {

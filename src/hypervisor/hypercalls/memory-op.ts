@@ -1,0 +1,165 @@
+// memory_op: reservations, the memory map, where the M2P is. Source: public/memory.h, xen/common/memory.c, xen/arch/x86/mm.c.
+import { u16, ulong } from '../../abi/struct.ts';
+import * as abi from '../../abi/xen/memory.ts';
+import { XENMEM } from '../../abi/xen/memory.ts';
+import type { Domain, MemoryMapEntry } from '../domain.ts';
+import { XenError } from '../errors.ts';
+import { M2P_VIRT_END, M2P_VIRT_START } from '../memory/address-space.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { type Args, type Handler, inout, input, type Nothing, op, output, type SubOperation, u32Arg } from './copy.ts';
+import { memoryExchange } from './memory-exchange.ts';
+import { decreaseReservation, increaseReservation, populatePhysmap } from './memory-reservation.ts';
+import { requirePrivileged, resolveTarget } from './permissions.ts';
+
+/** The operation is in the low bits of the command; above it stands where a call that was cut goes on. */
+const COMMAND_MASK = 0x3f;
+export const EXTENT_SHIFT = 6;
+const MAX_MAP_ENTRIES = 128;
+/** Entries of the machine-to-physical table that its address range has room for. */
+const M2P_ENTRIES = (M2P_VIRT_END - M2P_VIRT_START) / 8n;
+
+function targetOf(vcpu: Vcpu, pointer: bigint): Domain {
+  return resolveTarget(vcpu.domain, vcpu.guest.readStruct(pointer, u16));
+}
+
+/** Operations that give a PV guest what only translated guests have. */
+const forTranslated: SubOperation = vcpu => {
+  throw new XenError(vcpu.domain.isPv ? 'EACCES' : 'EOPNOTSUPP');
+};
+const notOffered: SubOperation = () => {
+  throw new XenError('EOPNOTSUPP');
+};
+const noSuchOperation: SubOperation = () => {
+  throw new XenError('ENOSYS');
+};
+const privilegedNothing: SubOperation = vcpu => {
+  requirePrivileged(vcpu.domain);
+  return 0;
+};
+
+/** Writes a memory map into a guest's buffer of entries of 20 bytes: address u64, size u64, type u32. */
+function writeMap(vcpu: Vcpu, buffer: bigint, entries: readonly MemoryMapEntry[]): void {
+  const raw = new Uint8Array(entries.length * abi.E820_ENTRY_BYTES);
+  const view = new DataView(raw.buffer);
+  entries.forEach((entry, i) => {
+    const at = i * abi.E820_ENTRY_BYTES;
+    view.setBigUint64(at, entry.address, true);
+    view.setBigUint64(at + 8, entry.size, true);
+    view.setUint32(at + 16, entry.type, true);
+  });
+  vcpu.guest.write(buffer, raw);
+}
+
+function readMap(vcpu: Vcpu, buffer: bigint, count: number): MemoryMapEntry[] {
+  const raw = vcpu.guest.read(buffer, count * abi.E820_ENTRY_BYTES);
+  const view = new DataView(raw.buffer);
+  return Array.from({ length: count }, (_, i) => {
+    const at = i * abi.E820_ENTRY_BYTES;
+    return {
+      address: view.getBigUint64(at, true),
+      size: view.getBigUint64(at + 8, true),
+      type: view.getUint32(at + 16, true),
+    };
+  });
+}
+
+/** The MFNs of the M2P's 2 MiB extents, for those who map it as DOMID_XEN's. */
+function machphysMfnList(vcpu: Vcpu, a: { maxExtents: number; extentStart: bigint }): { nrExtents: number } {
+  const { m2p } = vcpu.domain.hypervisor;
+  const extents = Math.min(a.maxExtents, Math.ceil(m2p.frames / 512));
+  const mfns = Array.from({ length: extents }, (_, i) => BigInt(m2p.firstMfn + i * 512));
+  vcpu.guest.writeArray(a.extentStart, ulong, mfns);
+  return { nrExtents: extents };
+}
+
+/** Operations that a cut call never comes back to: start_extent must be 0. */
+const OPERATIONS = new Map<number, SubOperation>([
+  [XENMEM.maximum_ram_page, vcpu => vcpu.domain.hypervisor.frames.count],
+  [XENMEM.current_reservation, (vcpu, pointer) => targetOf(vcpu, pointer).pages],
+  [XENMEM.maximum_reservation, (vcpu, pointer) => targetOf(vcpu, pointer).maxPages],
+  [XENMEM.maximum_gpfn, (vcpu, pointer) => maximumGpfn(targetOf(vcpu, pointer))],
+  [XENMEM.machphys_mfn_list, op(inout(abi.xenMachphysMfnList), machphysMfnList)],
+  [XENMEM.machphys_compat_mfn_list, op(inout(abi.xenMachphysMfnList), machphysMfnList)],
+  [
+    XENMEM.machphys_mapping,
+    op(output(abi.xenMachphysMapping), ({ domain }) => ({
+      vStart: M2P_VIRT_START,
+      vEnd: M2P_VIRT_END,
+      maxMfn: domain.isPrivileged ? BigInt(domain.hypervisor.frames.count - 1) : M2P_ENTRIES - 1n,
+    })),
+  ],
+  [
+    XENMEM.memory_map,
+    op(inout(abi.xenMemoryMap), (vcpu, a) => {
+      const map = vcpu.domain.memoryMap;
+      if (!map || map.length === 0) throw new XenError('ENOSYS');
+      const entries = map.slice(0, a.nrEntries);
+      writeMap(vcpu, a.buffer, entries);
+      return { nrEntries: entries.length };
+    }),
+  ],
+  [
+    XENMEM.set_memory_map,
+    op(input(abi.xenForeignMemoryMap), (vcpu, a) => {
+      if (a.map.nrEntries > MAX_MAP_ENTRIES) throw new XenError('EINVAL');
+      const target = resolveTarget(vcpu.domain, a.domid);
+      target.memoryMap = readMap(vcpu, a.map.buffer, a.map.nrEntries);
+    }),
+  ],
+  [
+    XENMEM.machine_memory_map,
+    op(inout(abi.xenMemoryMap), (vcpu, a) => {
+      requirePrivileged(vcpu.domain);
+      const map = vcpu.domain.hypervisor.machineMemoryMap;
+      if (a.buffer === 0n) return { nrEntries: map.length };
+      if (a.nrEntries < map.length) throw new XenError('EINVAL');
+      writeMap(vcpu, a.buffer, map);
+      return { nrEntries: map.length };
+    }),
+  ],
+  [XENMEM.exchange, memoryExchange],
+  [XENMEM.add_to_physmap, forTranslated],
+  [XENMEM.add_to_physmap_batch, forTranslated],
+  [XENMEM.remove_from_physmap, forTranslated],
+  [XENMEM.set_pod_target, privilegedNothing],
+  [XENMEM.get_pod_target, noSuchOperation],
+  [XENMEM.get_sharing_freed_pages, () => 0],
+  [XENMEM.get_sharing_shared_pages, () => 0],
+  [XENMEM.claim_pages, privilegedNothing],
+  [XENMEM.get_vnumainfo, notOffered],
+  [XENMEM.acquire_resource, notOffered],
+]);
+
+type Reservation = (vcpu: Vcpu, pointer: bigint, start: number) => number | bigint | Nothing;
+const RESERVATIONS = new Map<number, Reservation>([
+  [XENMEM.increase_reservation, increaseReservation],
+  [XENMEM.decrease_reservation, decreaseReservation],
+  [XENMEM.populate_physmap, populatePhysmap],
+]);
+
+const NAMES = new Map<number, string>(Object.entries(XENMEM).map(([name, number]) => [number, name]));
+
+/** memory_op(cmd, arg). The command is an int: what stands above it in the register means nothing (XSA-454). */
+export const memoryOp: Handler = (vcpu: Vcpu, args: Args) => {
+  const command = u32Arg(args[0]);
+  const number = command & COMMAND_MASK;
+  const start = command >>> EXTENT_SHIFT;
+  const reservation = RESERVATIONS.get(number);
+  if (reservation) return reservation(vcpu, args[1], start);
+  const operation = OPERATIONS.get(number);
+  if (!operation) throw new XenError('ENOSYS');
+  if (start !== 0) throw new XenError('EINVAL');
+  return operation(vcpu, args[1]);
+};
+memoryOp.operationOf = args => NAMES.get(u32Arg(args[0]) & COMMAND_MASK) ?? null;
+
+/** PV: what the guest itself says is its last frame. */
+function maximumGpfn(domain: Domain): number {
+  const { memory } = domain.hypervisor;
+  if (!domain.isPv) throw new XenError('EOPNOTSUPP');
+  if (domain.sharedInfoMfn === 0) return -1;
+  const at = memory.frameOffset(domain.sharedInfoMfn) + (domain.width === 64 ? MAX_PFN_64 : MAX_PFN_32);
+  return memory.view.getUint32(at, true) - 1;
+}
+const MAX_PFN_64 = 3088;
+const MAX_PFN_32 = 2316;

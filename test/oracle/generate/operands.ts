@@ -298,8 +298,8 @@ export function shape(d: Draft, prng: Prng): boolean {
   const operands = Array.from({ length: i.opCount }, (_, n) => i.opKind(n));
   const registerOperand = (n: number): number => (operands[n] === OpKind.Register ? i.opRegister(n) : Register.None);
 
-  if (/^(Movs|Cmps|Stos|Lods|Scas|Ins|Outs)[bwdq]_/.test(name) || name.startsWith('Maskmov'))
-    return shapeString(d, prng);
+  const string = i.isStringInstruction && !name.includes('xmm'); // MOVSD and CMPSD are two instructions each
+  if (string || name.startsWith('Maskmov')) return shapeString(d, prng);
 
   let stack: bigint | null = null;
   if (i.isStackInstruction || name.startsWith('Enter')) stack = aimStack(d, prng);

@@ -1,4 +1,4 @@
-// set_gdt, update_descriptor. Source: public/xen.h, xen/arch/x86/pv/descriptor-tables.c.
+// set_gdt, update_descriptor, stack_switch. Source: public/xen.h, xen/arch/x86/pv/descriptor-tables.c.
 import { ulong } from '../../abi/struct.ts';
 import { gdtFrameCount, MAX_GDT_ENTRIES, setGdt } from '../memory/descriptor-tables.ts';
 import { checkDescriptor } from '../memory/descriptors.ts';
@@ -47,4 +47,13 @@ export function updateDescriptor(vcpu: Vcpu, args: Args): number {
   }
   frames.putPage(mfn);
   return result;
+}
+
+/** stack_switch(ss, sp): the kernel's stack, on which exceptions and events from user mode are delivered. */
+export function stackSwitch(vcpu: Vcpu, args: Args): number {
+  const ss = u32Arg(args[0]) & 0xffff;
+  const lowest = vcpu.domain.abi === 'pv32' ? 1 : 3;
+  vcpu.pv.kernelSs = (ss & ~3) | Math.max(ss & 3, lowest);
+  vcpu.pv.kernelSp = args[1];
+  return 0;
 }

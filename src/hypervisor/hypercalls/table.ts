@@ -4,7 +4,7 @@ import * as compat from './compat.ts';
 import { consoleIo } from './console-io.ts';
 import * as control from './control-ops.ts';
 import type { Handler } from './copy.ts';
-import { setGdtCall, updateDescriptor } from './descriptor.ts';
+import { setGdtCall, stackSwitch, updateDescriptor } from './descriptor.ts';
 import { eventChannelOp } from './event-channel.ts';
 import { grantTableOp } from './grant-table.ts';
 import { hvmOp } from './hvm-op.ts';
@@ -35,16 +35,48 @@ type Row = readonly [name: string, number: number, kinds: string, handler: Handl
 
 // biome-ignore format: a table
 const rows = (): readonly Row[] => [
-  //                                  pv32 pv64 hvm32 hvm64
-  ['mmu_update',                   1, '✓    ✓    -     -', mmuUpdate],
-  ['set_gdt',                      2, '✓    ✓    -     -', setGdtCall],
-  ['update_descriptor',           10, '✓    ✓    -     -', updateDescriptor],
-  ['memory_op',                   12, '✓    ✓    ✓     ✓', memoryOp],
-  ['multicall',                   13, '✓    ✓    ✓     ✓', multicall],
-  ['update_va_mapping',           14, '✓    ✓    -     -', updateVaMapping],
-  ['vm_assist',                   21, '✓    ✓    ✓     ✓', vmAssist],
-  ['update_va_mapping_otherdomain', 22, '✓  ✓    -     -', updateVaMappingOtherdomain],
-  ['mmuext_op',                   26, '✓    ✓    ✓     ✓', mmuextOp],
+  //                                    pv32 pv64 hvm32 hvm64
+  ['set_trap_table',                 0, '✓    ✓    -     -', pvCpu.setTrapTable],
+  ['mmu_update',                     1, '✓    ✓    -     -', mmuUpdate],
+  ['set_gdt',                        2, '✓    ✓    -     -', setGdtCall],
+  ['stack_switch',                   3, '✓    ✓    -     -', stackSwitch],
+  ['set_callbacks',                  4, '✓    ✓    -     -', pvCpu.setCallbacks],
+  ['fpu_taskswitch',                 5, '✓    ✓    -     -', pvCpu.fpuTaskswitch],
+  ['sched_op_compat',                6, '✓    ✓    -     -', compat.schedOpCompat],
+  ['platform_op',                    7, '✓    ✓    ✓     ✓', control.platformOp],
+  ['set_debugreg',                   8, '✓    ✓    -     -', pvCpu.setDebugreg],
+  ['get_debugreg',                   9, '✓    ✓    -     -', pvCpu.getDebugreg],
+  ['update_descriptor',             10, '✓    ✓    -     -', updateDescriptor],
+  ['memory_op',                     12, '✓    ✓    ✓     ✓', memoryOp],
+  ['multicall',                     13, '✓    ✓    ✓     ✓', multicall],
+  ['update_va_mapping',             14, '✓    ✓    -     -', updateVaMapping],
+  ['set_timer_op',                  15, '✓    ✓    ✓     ✓', setTimerOp],
+  ['event_channel_op_compat',       16, '✓    ✓    -     -', compat.eventChannelOpCompat],
+  ['xen_version',                   17, '✓    ✓    ✓     ✓', xenVersion],
+  ['console_io',                    18, '✓    ✓    ✓     ✓', consoleIo],
+  ['physdev_op_compat',             19, '✓    ✓    -     -', compat.physdevOpCompat],
+  ['grant_table_op',                20, '✓    ✓    ✓     ✓', grantTableOp],
+  ['vm_assist',                     21, '✓    ✓    ✓     ✓', vmAssist],
+  ['update_va_mapping_otherdomain', 22, '✓    ✓    -     -', updateVaMappingOtherdomain],
+  ['iret',                          23, '✓    ✓    -     -', pvCpu.iret],
+  ['vcpu_op',                       24, '✓    ✓    ✓     ✓', vcpuOp],
+  ['set_segment_base',              25, '-    ✓    -     -', pvCpu.setSegmentBase],
+  ['mmuext_op',                     26, '✓    ✓    ✓     ✓', mmuextOp],
+  ['xsm_op',                        27, '✓    ✓    ✓     ✓', refused.xsmOp],
+  ['nmi_op',                        28, '✓    ✓    -     -', pvCpu.nmiOp],
+  ['sched_op',                      29, '✓    ✓    ✓     ✓', schedOp],
+  ['callback_op',                   30, '✓    ✓    -     -', pvCpu.callbackOp],
+  ['xenoprof_op',                   31, '✓    ✓    -     -', refused.xenoprofOp],
+  ['event_channel_op',              32, '✓    ✓    ✓     ✓', eventChannelOp],
+  ['physdev_op',                    33, '✓    ✓    ✓     ✓', physdevOp],
+  ['hvm_op',                        34, '✓    ✓    ✓     ✓', hvmOp],
+  ['sysctl',                        35, '✓    ✓    ✓     ✓', control.sysctl],
+  ['domctl',                        36, '✓    ✓    ✓     ✓', control.domctl],
+  ['kexec_op',                      37, '✓    ✓    -     -', refused.kexecOp],
+  ['xenpmu_op',                     40, '✓    ✓    ✓     ✓', refused.xenpmuOp],
+  ['dm_op',                         41, '✓    ✓    ✓     ✓', refused.dmOp],
+  ['hypfs_op',                      42, '✓    ✓    ✓     ✓', refused.hypfsOp],
+  ['mca',                           48, '✓    ✓    -     -', refused.mca],
 ];
 
 type Tables = Record<GuestKind, (HypercallRow | undefined)[]>;

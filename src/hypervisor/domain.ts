@@ -1,11 +1,12 @@
 // A domain: what it owns and what state it is in. Memory, events and grants have their own classes; this holds them together.
 import type { Abi } from '../abi/struct.ts';
 import type { Mfn } from '../cpu/memory.ts';
+import { type CrashRecord, captureCrash, reportCrash } from './crash.ts';
 import type { EventChannels } from './events/event-channels.ts';
 import type { GrantTable } from './grants/grant-table.ts';
 import type { Hypervisor } from './hypervisor.ts';
-import type { Watchdogs } from './time/watchdog.ts';
 import { PvPorts } from './pv/io-ports.ts';
+import type { Watchdogs } from './time/watchdog.ts';
 import type { Vcpu } from './vcpu.ts';
 
 export type DomId = number;
@@ -117,17 +118,22 @@ export class Domain {
   shutDown(code: number): void {
     if (this.shutdown) return;
     this.shutdown = { code: this.shutdownCode ?? code };
+    const { loaded } = this.hypervisor;
+    if (this.shutdown.code === ShutdownReason.crash && !this.crashRecord && loaded?.domain === this) {
+      this.crashRecord = captureCrash(loaded, null);
+    }
     this.hypervisor.domainStopped(this);
   }
 
-  /** A fault that the guest cannot be given: the domain stops with SHUTDOWN_crash. */
-  crash(reason: string): void {
+  /** A fault that the guest cannot be given: the domain stops with SHUTDOWN_crash. `where` is the part of the hypervisor that says so. */
+  crash(reason: string, where = 'hypervisor'): void {
     if (this.shutdown) return;
     this.crashReason = reason;
-    this.hypervisor.log(`(XEN) d${this.id}: ${reason}`);
-    this.hypervisor.log(`(XEN) Domain ${this.id} crashed`);
+    this.crashRecord = reportCrash(this, reason, where);
     this.shutDown(ShutdownReason.crash);
   }
   /** Why crash() was called. */
   crashReason: string | null = null;
+  /** The vCPU's state when the domain crashed, or reported its own crash. */
+  crashRecord: CrashRecord | null = null;
 }

@@ -25,6 +25,8 @@ export function toggleGuestMode(vcpu: Vcpu): void {
   setGsBase(cpu, cpu.get(S.kernelGsBase));
   cpu.set(S.kernelGsBase, gs);
   selectAddressSpace(vcpu);
+  // Areas in the kernel's address space that could not be written while user mode ran.
+  if (pv.inKernel) vcpu.time.enteredKernel();
 }
 
 /** FS base, as WRMSR and set_segment_base write it. */

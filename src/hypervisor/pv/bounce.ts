@@ -1,9 +1,10 @@
 // Bouncing: the guest's kernel is entered at one of its handlers with a frame on its stack, as an interrupt gate would.
 // Frames and register changes as Xen's create_bounce_frame (xen/arch/x86/x86_64/entry.S) makes them; 64-bit guests.
-import { GuestFault } from '../../cpu/exits.ts';
+import { GuestFault, Vector } from '../../cpu/exits.ts';
 import { Flag } from '../../cpu/flags.ts';
 import { R, S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../../cpu/layout.ts';
 import type { CpuState } from '../../cpu/state.ts';
+import { pageWalk } from '../crash.ts';
 import { VmAssist } from '../domain.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { toggleGuestMode } from './address-space.ts';
@@ -20,6 +21,9 @@ export interface Bounce {
   /** Push DS ES FS GS, as the failsafe callback expects. */
   withSegments?: boolean;
 }
+
+/** Part of Xen that gives up in such cases. */
+const WHERE = 'entry.S: create_bounce_frame';
 
 const RPL_MASK = 3;
 /** Flags that entering a handler clears: SDM Vol. 3A, 6.12.1.3, and AC, so that a user's choice does not reach the kernel. */
@@ -43,7 +47,7 @@ export function selectorOf(cpu: CpuState, index: number): number {
 export function bounce(vcpu: Vcpu, target: Bounce): void {
   const { domain, pv, cpu } = vcpu;
   if (target.address === 0n) {
-    domain.crash('no handler is registered for what the guest has to be told');
+    domain.crash('no handler is registered for what the guest has to be told', WHERE);
     return;
   }
   let cs = selectorOf(cpu, SEG.cs);
@@ -57,7 +61,7 @@ export function bounce(vcpu: Vcpu, target: Bounce): void {
   }
   stack &= ~0xfn;
   if (stack > HYPERVISOR_VIRT_START && stack < HYPERVISOR_VIRT_END + 12n * 8n) {
-    domain.crash('the guest kernel stack stands in the hypervisor area');
+    domain.crash('the guest kernel stack stands in the hypervisor area', WHERE);
     return;
   }
 
@@ -84,7 +88,7 @@ export function bounce(vcpu: Vcpu, target: Bounce): void {
     domain.hypervisor.processor.writeLinear(sp, bytes.subarray(0, n * 8), WRITE);
   } catch (error) {
     if (!(error instanceof GuestFault)) throw error;
-    domain.crash(`the guest kernel stack at 0x${sp.toString(16)} cannot be written`);
+    domain.crash(`the guest kernel stack at 0x${sp.toString(16)} cannot be written`, WHERE);
     return;
   }
 
@@ -101,7 +105,8 @@ export function bounceTrap(vcpu: Vcpu, vector: number, errorCode: number | null)
     const { hypervisor } = vcpu.domain;
     const code = (errorCode ?? 0).toString(16).padStart(4, '0');
     hypervisor.log(`(XEN) ${vcpu} Unhandled: vec ${vector}, ${vectorName(vector)}[${code}]`);
-    vcpu.domain.crash(`no handler for exception ${vector} (${vectorName(vector)}), error code ${code}`);
+    if (vector === Vector.PF) for (const line of pageWalk(vcpu, vcpu.info.cr2)) hypervisor.log(line);
+    vcpu.domain.crash(`no handler for exception ${vector} (${vectorName(vector)}), error code ${code}`, WHERE);
     return;
   }
   bounce(vcpu, { address: handler.address, maskEvents: (handler.flags & 4) !== 0, errorCode });

@@ -83,7 +83,9 @@ export function setGuestCr4(vcpu: Vcpu, value: bigint): void {
 /** CR4 that the processor runs the guest with: OSXSAVE is Xen's own choice, the guest's copy only shows in CPUID. */
 export function hardwareCr4(vcpu: Vcpu): bigint {
   const { pv, domain } = vcpu;
-  return CR4_SEEN | (pv.cr4 & ~CR4_OSXSAVE) | (pvHasFeature(domain.hypervisor.processor.model, 'xsave') ? CR4_OSXSAVE : 0n);
+  return (
+    CR4_SEEN | (pv.cr4 & ~CR4_OSXSAVE) | (pvHasFeature(domain.hypervisor.processor.model, 'xsave') ? CR4_OSXSAVE : 0n)
+  );
 }
 
 /** CR0 that the processor runs the guest with. */

@@ -129,7 +129,12 @@ function basicLeaf(model: CpuModel, leaf: number, subleaf: number, maxBasic: num
       if (subleaf === 0) {
         const max = Math.min(raw.eax, 1);
         const { leaf7b, leaf7c, leaf7d } = VISIBLE;
-        return { eax: max, ebx: (raw.ebx & leaf7b) >>> 0, ecx: (raw.ecx & leaf7c) >>> 0, edx: (raw.edx & leaf7d) >>> 0 };
+        return {
+          eax: max,
+          ebx: (raw.ebx & leaf7b) >>> 0,
+          ecx: (raw.ecx & leaf7c) >>> 0,
+          edx: (raw.edx & leaf7d) >>> 0,
+        };
       }
       if (subleaf === 1 && bare(model, 7, 0).eax >= 1) return { ...EMPTY, eax: raw.eax & VISIBLE.leaf71a };
       return EMPTY;

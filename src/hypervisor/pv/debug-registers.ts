@@ -44,7 +44,8 @@ export function setDebugRegister(vcpu: Vcpu, index: number, value: bigint): void
   const { pv } = vcpu;
   const register = resolve(vcpu, index);
   if (register < 4) {
-    if (!isCanonical(value) || (value >= HYPERVISOR_VIRT_START && value < HYPERVISOR_VIRT_END)) throw new XenError('EPERM');
+    if (!isCanonical(value) || (value >= HYPERVISOR_VIRT_START && value < HYPERVISOR_VIRT_END))
+      throw new XenError('EPERM');
     pv.debug[register] = value;
   } else if (register === DR6) {
     if (value >> 32n) throw new XenError('EINVAL');

@@ -35,14 +35,14 @@ export interface CodeSize {
 /** What the bytes did not suffice for: the caller fetches more, or gives up at 15. */
 export const NEED_MORE = 'need more';
 
-const SEGMENT_PREFIX: Record<number, number> = { 0x26: 0, 0x2e: 1, 0x36: 2, 0x3e: 3, 0x64: 4, 0x65: 5 };
+const SEGMENT_PREFIX: Record<number, number> = { 38: 0, 46: 1, 54: 2, 62: 3, 100: 4, 101: 5 };
 const PORT_OPS: Record<number, PrivilegedOp> = {
-  0x6c: 'ins', 0x6d: 'ins', 0x6e: 'outs', 0x6f: 'outs', 0xe4: 'in', 0xe5: 'in', 0xe6: 'out', 0xe7: 'out',
-  0xec: 'in', 0xed: 'in', 0xee: 'out', 0xef: 'out', 0xfa: 'cli', 0xfb: 'sti',
+  108: 'ins', 109: 'ins', 110: 'outs', 111: 'outs', 228: 'in', 229: 'in', 230: 'out', 231: 'out',
+  236: 'in', 237: 'in', 238: 'out', 239: 'out', 250: 'cli', 251: 'sti',
 }; // biome-ignore format: a table
 const TWO_BYTE_OPS: Record<number, PrivilegedOp> = {
-  0x06: 'clts', 0x09: 'wbinvd', 0x20: 'readCr', 0x21: 'readDr', 0x22: 'writeCr', 0x23: 'writeDr',
-  0x30: 'wrmsr', 0x31: 'rdtsc', 0x32: 'rdmsr', 0xa2: 'cpuid',
+  6: 'clts', 9: 'wbinvd', 32: 'readCr', 33: 'readDr', 34: 'writeCr', 35: 'writeDr',
+  48: 'wrmsr', 49: 'rdtsc', 50: 'rdmsr', 162: 'cpuid',
 }; // biome-ignore format: a table
 
 /** The instruction at the start of `bytes`; null where Xen emulates no such instruction. */

@@ -82,7 +82,8 @@ function fetchAndDecode(vcpu: Vcpu): PrivilegedInstruction | null {
   // The next page is read only where the instruction reaches into it: it may be missing.
   const onPage = Math.min(MAX_LENGTH, 4096 - Number(linear & 0xfffn));
   let decoded = decodePrivileged(readCode(vcpu, linear, onPage), code);
-  if (decoded === NEED_MORE && onPage < MAX_LENGTH) decoded = decodePrivileged(readCode(vcpu, linear, MAX_LENGTH), code);
+  if (decoded === NEED_MORE && onPage < MAX_LENGTH)
+    decoded = decodePrivileged(readCode(vcpu, linear, MAX_LENGTH), code);
   return decoded === NEED_MORE ? null : decoded;
 }
 

@@ -1,6 +1,6 @@
 // Exceptions and software interrupts of a PV guest: what Xen fixes or emulates, and what it passes on through the trap table.
 // Source: xen/arch/x86/traps.c (do_trap and its companions), pv/traps.c, mm.c (do_page_fault).
-import { GuestFault, Vector } from '../../cpu/exits.ts';
+import { type GuestFault, Vector } from '../../cpu/exits.ts';
 import { S } from '../../cpu/layout.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { clearTaskSwitched } from './control-registers.ts';
@@ -35,7 +35,8 @@ export function handleException(vcpu: Vcpu, vector: number, errorCode: number | 
   const { pv } = vcpu;
   switch (vector) {
     case Vector.PF:
-      return handlePageFault(vcpu, address, errorCode ?? 0);
+      handlePageFault(vcpu, address, errorCode ?? 0);
+      return;
     case Vector.GP:
       if (errorCode === 0 && emulatePrivileged(vcpu)) return;
       break;

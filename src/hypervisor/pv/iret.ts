@@ -7,6 +7,7 @@ import { VmAssist } from '../domain.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { toggleGuestMode } from './address-space.ts';
 import { retryWithLdt } from './descriptor-fault.ts';
+import { queueFault } from './exceptions.ts';
 import { loadReturnSegments, setReturnSegments, setSelectors } from './segments.ts';
 import { FLAT_KERNEL_CS, FLAT_USER_CS32, isCanonical } from './selectors.ts';
 
@@ -26,13 +27,13 @@ export function iret(vcpu: Vcpu): void {
     vcpu.guest.check(address, raw.length);
     domain.hypervisor.processor.readLinear(address, raw, { write: false, user: true });
   } catch {
-    domain.crash(`iret: the frame at 0x${address.toString(16)} cannot be read`);
+    domain.crash(`iret: the frame at 0x${address.toString(16)} cannot be read`, 'pv/iret.c');
     return;
   }
   const [rax, r11, rcx, flags, rip, rawCs, rflags, rsp, rawSs] = new BigUint64Array(raw.buffer);
   if ((rawCs & 3n) === 3n) {
     if (pv.guestTableUser === 0) {
-      domain.crash('iret: return to user mode without a user page table');
+      domain.crash('iret: return to user mode without a user page table', 'pv/iret.c');
       return;
     }
     toggleGuestMode(vcpu);
@@ -67,6 +68,6 @@ export function iret(vcpu: Vcpu): void {
     if (!(error instanceof GuestFault)) throw error;
     // The processor's IRET faults within Xen, which passes it on as if the target's first instruction had.
     setSelectors(cpu, cs, ss);
-    pv.pendingTrap = { vector: error.vector, errorCode: error.code };
+    queueFault(vcpu, error);
   }
 }

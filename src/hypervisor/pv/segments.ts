@@ -31,7 +31,14 @@ const DEFAULT_BIG = 0x4000;
 const GRANULAR = 0x8000;
 const dpl = (attributes: number): number => (attributes >> 5) & 3;
 
-function setSegment(cpu: CpuState, at: number, selector: number, attributes: number, base: bigint, limit: number): void {
+function setSegment(
+  cpu: CpuState,
+  at: number,
+  selector: number,
+  attributes: number,
+  base: bigint,
+  limit: number,
+): void {
   cpu.view.setUint16(at + SEG_FIELD.selector, selector, true);
   cpu.set32(at + SEG_FIELD.attributes, attributes);
   cpu.set(at + SEG_FIELD.base, base);
@@ -70,7 +77,10 @@ export function setSelectors(cpu: CpuState, cs: number, ss: number): void {
  * Loads CS and SS as IRET to CPL 3 does, RPL being 3. Throws GuestFault where a descriptor does not allow it; then nothing has changed.
  */
 export function loadReturnSegments(vcpu: Vcpu, cs: number, ss: number): void {
-  if (ss === FLAT_KERNEL_SS && (cs === FLAT_KERNEL_CS || cs === FLAT_USER_CS32)) return setReturnSegments(vcpu, cs);
+  if (ss === FLAT_KERNEL_SS && (cs === FLAT_KERNEL_CS || cs === FLAT_USER_CS32)) {
+    setReturnSegments(vcpu, cs);
+    return;
+  }
   const { cpu } = vcpu;
   if ((cs & ~3) === 0) throw new GuestFault(Vector.GP, 0);
   const csFault = (vector: number): GuestFault => new GuestFault(vector, cs & ~3);

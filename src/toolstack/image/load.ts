@@ -56,13 +56,15 @@ async function loadFromPackages(
     if (content === null) continue;
     const file = sources.get(pack)!;
     const kernel = await readKernel(content.kernel, `${pack.name}: ${content.path}`);
-    const release = content.release ?? kernel.release;
+    const { release } = content;
+    const config = content.config ?? findConfig(order, pack, release);
+    const withModules = packages.filter(other => (other === pack ? content.hasModules : isModulePackage(other)));
     return {
       ...kernel,
       name: file.name,
       sha256: await sha256(file.bytes),
-      config: content.config === null ? null : parseConfig(content.config),
-      modules: new ModuleTree(release, packages),
+      config: config === null ? null : parseConfig(config),
+      modules: withModules.length > 0 ? new ModuleTree(release, withModules) : null,
     };
   }
   throw new ImageError(missingKernel(packages));
@@ -72,28 +74,44 @@ interface PackageContent {
   readonly path: string;
   readonly kernel: Uint8Array;
   /** From the kernel's path. */
-  readonly release: string | null;
+  readonly release: string;
   readonly config: Uint8Array | null;
+  readonly hasModules: boolean;
 }
 
-/** The kernel and its configuration; stops reading when both were seen, or the directory of the kernel is left behind. */
+const KERNEL_PATH = /^(?:boot\/vmlinu[xz]-(.+)|(?:usr\/)?lib\/modules\/([^/]+)\/vmlinu[xz])$/;
+const CONFIG_PATH = /^(?:boot\/config-(.+)|(?:usr\/)?lib\/modules\/([^/]+)\/config)$/;
+const MODULES_PATH = /^(?:usr\/)?lib\/modules\/[^/]+\/kernel\//;
+
+/** The kernel and its configuration, which stand before the modules or in a package without any; stops reading there. */
 function findKernel(pack: DebianPackage): PackageContent | null {
-  let kernel: { path: string; release: string | null; bytes: Uint8Array } | null = null;
+  let kernel: { path: string; release: string; bytes: Uint8Array } | null = null;
   let config: Uint8Array | null = null;
+  let hasModules = false;
   for (const entry of pack.files()) {
-    if (entry.type !== 'file') {
-      continue;
-    }
-    const match = /^(?:boot\/vmlinu[xz]-(.+)|(?:usr\/)?lib\/modules\/([^/]+)\/vmlinu[xz])$/.exec(entry.path);
-    if (match !== null && kernel === null) {
-      kernel = { path: entry.path, release: match[1] ?? match[2] ?? null, bytes: entry.read() };
-    } else if (/^(?:boot\/config-[^/]+|(?:usr\/)?lib\/modules\/[^/]+\/config)$/.test(entry.path)) {
+    const match = KERNEL_PATH.exec(entry.path);
+    if (match !== null && entry.type === 'file' && kernel === null) {
+      kernel = { path: entry.path, release: match[1] ?? match[2], bytes: entry.read() };
+    } else if (entry.type === 'file' && CONFIG_PATH.test(entry.path)) {
       config = entry.read();
     }
-    const done = kernel !== null && (config !== null || !entry.path.startsWith(directoryOf(kernel.path)));
-    if (done) break;
+    hasModules ||= MODULES_PATH.test(entry.path);
+    if (kernel !== null && hasModules) break;
   }
-  return kernel === null ? null : { path: kernel.path, kernel: kernel.bytes, release: kernel.release, config };
+  if (kernel === null) return null;
+  return { path: kernel.path, kernel: kernel.bytes, release: kernel.release, config, hasModules };
+}
+
+/** The kernel's configuration from another package (Debian's linux-base, since 7.x). */
+function findConfig(packages: readonly DebianPackage[], except: DebianPackage, release: string): Uint8Array | null {
+  for (const pack of packages) {
+    if (pack === except || isModulePackage(pack)) continue;
+    for (const entry of pack.files()) {
+      const match = entry.type === 'file' ? CONFIG_PATH.exec(entry.path) : null;
+      if (match !== null && (match[1] ?? match[2]) === release) return entry.read();
+    }
+  }
+  return null;
 }
 
 function missingKernel(packages: readonly DebianPackage[]): string {
@@ -111,7 +129,6 @@ function missingKernel(packages: readonly DebianPackage[]): string {
 }
 
 const isModulePackage = (pack: DebianPackage) => /^linux-modules/.test(pack.control.get('Package') ?? '');
-const directoryOf = (path: string) => path.slice(0, path.lastIndexOf('/') + 1);
 
 /** The options of a kernel's .config without their prefix; what "is not set" is absent. */
 export function parseConfig(bytes: Uint8Array): Map<string, string> {

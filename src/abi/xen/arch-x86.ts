@@ -1,5 +1,5 @@
-// xen/include/public/arch-x86/xen.h, xen-x86_64.h, xen-x86_32.h, callback.h, nmi.h: what of the ABI is x86's own.
-import { array, bytes, perAbi, struct, u8, u16, u32, u64, ulong } from '../struct.ts';
+// xen/include/public/arch-x86/xen.h, xen-x86_64.h, xen-x86_32.h: what of the ABI is x86's own.
+import { array, bytes, perAbi, struct, u8, u16, u32, ulong } from '../struct.ts';
 
 export const archVcpuInfo = perAbi(
   struct('arch_vcpu_info', { cr2: u32, pad: array(u32, 5) }),
@@ -85,26 +85,3 @@ export const vcpuGuestContext = perAbi(vcpuGuestContext32, vcpuGuestContext64);
 
 /** Context of an HVM vCPU that VCPUOP_initialise starts: arch-x86/hvm/hvm_vcpu.h. */
 export const VCPU_HVM_MODE = { x86_32: 0, x86_64: 1 } as const;
-
-/** Registers of set_segment_base. */
-export const SEGBASE = { fs: 0, gsUser: 1, gsKernel: 2, gsUserSel: 3 } as const;
-
-// callback.h
-export const CALLBACKOP = { register: 0, unregister: 1 } as const;
-export const CALLBACKTYPE = {
-  event: 0,
-  failsafe: 1,
-  syscall: 2,
-  sysenterDeprecated: 3,
-  nmi: 4,
-  sysenter: 5,
-  syscall32: 7,
-} as const;
-export const CALLBACKF_MASK_EVENTS = 1;
-/** address: of a 64-bit guest the entry point; of a 32-bit one CS in the low half and EIP in the high half. */
-export const callbackRegister = struct('callback_register', { type: u16, flags: u16, address: u64 });
-export const callbackUnregister = struct('callback_unregister', { type: u16, unused: u16 });
-
-// nmi.h
-export const XENNMI = { register_callback: 0, unregister_callback: 1 } as const;
-export const xennmiCallback = struct('xennmi_callback', { handlerAddress: ulong, pad: ulong });

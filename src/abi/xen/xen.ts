@@ -74,6 +74,36 @@ export const sharedInfo = struct('shared_info', {
   arch: archSharedInfo,
 });
 
+/** Flags of start_info. */
+export const SIF = { privileged: 1, initdomain: 2, multibootMod: 4, modStartPfn: 8, virtP2m4tools: 16 } as const;
+export const MAX_GUEST_CMDLINE = 1024;
+
+/** What a PV guest finds at the address in rsi. */
+export const startInfo = struct('start_info', {
+  magic: bytes(32),
+  nrPages: ulong,
+  /** Machine address of the shared_info page. */
+  sharedInfo: ulong,
+  flags: u32,
+  storeMfn: ulong,
+  storeEvtchn: u32,
+  console: union('console', {
+    domU: struct('domU', { mfn: ulong, evtchn: u32 }),
+    dom0: struct('dom0', { infoOff: u32, infoSize: u32 }),
+  }),
+  /** Virtual address of the top-level page table. */
+  ptBase: ulong,
+  nrPtFrames: ulong,
+  /** Virtual address of the p2m list. */
+  mfnList: ulong,
+  /** Virtual address of the initrd, or its frame number (SIF.modStartPfn). */
+  modStart: ulong,
+  modLen: ulong,
+  cmdLine: bytes(MAX_GUEST_CMDLINE),
+  firstP2mPfn: ulong,
+  nrP2mFrames: ulong,
+});
+
 export const dom0VgaConsoleInfo = struct('dom0_vga_console_info', {
   videoType: u8,
   u: union('u', {

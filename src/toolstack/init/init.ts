@@ -109,7 +109,7 @@ function writeInit(a: Assembler) {
   prepare(a);
   reportUname(a);
   reportMachine(a);
-  runCommand(a);
+  commandRoutine(a);
   powerOff(a);
   lineRoutines(a);
   fileRoutines(a);
@@ -166,7 +166,7 @@ function prepare(a: Assembler) {
   a.section('text');
 }
 
-function reportUname(a: Assembler) {
+export function reportUname(a: Assembler) {
   a.label('report_uname');
   sys(a, 'uname', mem('utsname'));
   UNAME_FIELDS.forEach((field, i) => {
@@ -211,7 +211,7 @@ function reportMachine(a: Assembler) {
 }
 
 /** run_command(length of `arguments`): runs it with the console as its terminal, and reports how it ended. */
-function runCommand(a: Assembler) {
+export function commandRoutine(a: Assembler) {
   a.label('run_command').push(rbx).push(rbp).push(r12);
   // argv: a pointer to each argument.
   a.lea(rbx, mem('arguments')).lea(rbp, mem(rbx, rdi)).xor(ecx, ecx).lea(rdx, mem('argv'));

@@ -11,7 +11,7 @@ export interface ReportLine {
 const LINE_LIMIT = 16 << 10;
 
 /** How a kernel message starts where the kernel stamps the time (printk.time), with the color some consoles add. */
-const STAMP = /\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? /;
+const STAMP = /\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? /g;
 
 const VERIFIED = /^(\d{1,9}) ([\s\S]*) #([0-9a-f]{4})$/;
 
@@ -46,7 +46,8 @@ export class ReportLineReader {
       this.carry = '';
       return found;
     }
-    const stamp = STAMP.exec(line);
+    // The last one: a value may quote the kernel's log, stamps and all.
+    const stamp = [...line.matchAll(STAMP)].at(-1);
     const head = stamp ? line.slice(0, stamp.index) : line;
     // A whole kernel message changes nothing; a head that starts a line of the report starts anew.
     if (stamp && head === '') return undefined;
@@ -59,7 +60,11 @@ export class ReportLineReader {
 
 /** The report's line at the end of a console line, if its checksum is right. */
 function verify(line: string): ReportLine | undefined {
-  for (let at = line.lastIndexOf(MARKER); at >= 0; at = at > 0 ? line.lastIndexOf(MARKER, at - 1) : -1) {
+  // Only the last few: a line full of markers must not cost more than any other.
+  let at = line.length;
+  for (let attempt = 0; attempt < 3 && at > 0; attempt++) {
+    at = line.lastIndexOf(MARKER, at - 1);
+    if (at < 0) return undefined;
     const match = VERIFIED.exec(line.slice(at + MARKER.length));
     if (!match) continue;
     const [, number, body, sum] = match;
@@ -76,7 +81,7 @@ function latin1(bytes: readonly number[]): string {
 }
 
 /** Undoes the escapes of a key or value; bytes that are no UTF-8 become U+FFFD. */
-export function unescape(text: string): string {
+export function unescaped(text: string): string {
   const bytes: number[] = [];
   for (let i = 0; i < text.length; i++) {
     if (text[i] !== '\\') {

@@ -1,7 +1,7 @@
 // What init found, typed, from the console's bytes (PROTOCOL.md). A guest can print anything: nothing here throws, and
 // what is kept is bounded.
 import { PROTOCOL_VERSION } from './protocol.ts';
-import { ReportLineReader, unescape } from './report-lines.ts';
+import { ReportLineReader, unescaped } from './report-lines.ts';
 
 /** A PV device as its driver sees it. `state` is xenbus' word for it, such as Connected. */
 export interface XenDevice {
@@ -90,6 +90,7 @@ export interface InitReport {
 
 /** More than any honest report has. */
 const ENTRY_LIMIT = 5000;
+const CHARACTER_LIMIT = 4 << 20;
 const CPU_LIMIT = 4096;
 
 export class ReportParser {
@@ -98,6 +99,7 @@ export class ReportParser {
   private readonly errors = new Map<string, number>();
   private readonly numbers = new Set<number>();
   private entries = 0;
+  private characters = 0;
   private last = 0;
   private protocol: number | null = null;
   private done = false;
@@ -106,7 +108,8 @@ export class ReportParser {
   push(bytes: Uint8Array): string[] {
     const bodies: string[] = [];
     for (const { number, body } of this.reader.push(bytes)) {
-      if (this.done || this.numbers.has(number) || ++this.entries > ENTRY_LIMIT) continue;
+      if (this.done || this.numbers.has(number)) continue;
+      if (++this.entries > ENTRY_LIMIT || (this.characters += body.length) > CHARACTER_LIMIT) continue;
       this.numbers.add(number);
       this.last = Math.max(this.last, number);
       this.take(body);
@@ -126,9 +129,10 @@ export class ReportParser {
     if (body === 'done') this.done = true;
     const [, key, sign, value] = /^(\S+) ([=!]) ([\s\S]*)$/.exec(body) ?? [];
     if (key === undefined) return;
-    const name = unescape(key);
+    const name = unescaped(key);
     if (sign === '!') this.errors.set(name, Number(value));
-    else this.values.set(name, [...(this.values.get(name) ?? []), unescape(value)]);
+    else if (this.values.has(name)) this.values.get(name)?.push(unescaped(value));
+    else this.values.set(name, [unescaped(value)]);
   }
 
   /** All that is known so far. */

@@ -6,6 +6,7 @@ import { DOMID_FIRST_RESERVED, DOMID_SELF } from './domain-ids.ts';
 import { XenError } from './errors.ts';
 import { EventChannels } from './events/event-channels.ts';
 import { HostEvents } from './events/host-port.ts';
+import { Virq } from './events/virq.ts';
 import { GrantTable } from './grants/grant-table.ts';
 import type { HypercallRecord } from './hypercalls/trace.ts';
 import { AddressSpace } from './memory/address-space.ts';
@@ -87,6 +88,7 @@ export class Hypervisor {
 
   /** Domain.shutDown reports here. */
   domainStopped(domain: Domain): void {
+    this.domains.get(0)?.events.sendGlobalVirq(Virq.domExc);
     this.onDomainStopped?.(domain);
   }
 

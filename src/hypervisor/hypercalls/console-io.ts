@@ -1,21 +1,26 @@
 // console_io (18): the hypervisor's own console, which only the control domain may use. xen/include/public/xen.h, CONSOLEIO_*.
 import { XenError } from '../errors.ts';
+import { continueWith } from './continuation.ts';
 import { type Handler, i32Arg, u32Arg } from './copy.ts';
 import { requirePrivileged } from './permissions.ts';
 
 const CONSOLEIO = { write: 0, read: 1 } as const;
 /** Bytes that are copied at a time. */
 const CHUNK = 4096;
-/** The most that one call writes; the result of a longer one says that nothing is wrong, as a preempted one would in the end. */
-const MAX_WRITE = 1 << 20;
+/** Bytes that are written before others get their turn. */
+const AT_ONCE = 16 * CHUNK;
 
-export const consoleIo: Handler = ({ domain, guest }, args) => {
+export const consoleIo: Handler = (vcpu, args) => {
+  const { domain, guest } = vcpu;
   requirePrivileged(domain);
   switch (u32Arg(args[0])) {
     case CONSOLEIO.write: {
-      const count = Math.min(u32Arg(args[1]), MAX_WRITE);
+      // The count is 32 bits without a sign, however a guest means it.
+      const count = u32Arg(args[1]);
       for (let done = 0; done < count; done += CHUNK) {
-        domain.hypervisor.onConsoleOutput?.(domain, guest.read(args[2] + BigInt(done), Math.min(CHUNK, count - done)));
+        const at = args[2] + BigInt(done);
+        if (done >= AT_ONCE) return continueWith(vcpu, [args[0], BigInt(count - done), at]);
+        domain.hypervisor.onConsoleOutput?.(domain, guest.read(at, Math.min(CHUNK, count - done)));
       }
       return 0;
     }

@@ -8,34 +8,43 @@ import { copyGrant } from '../grants/copy.ts';
 import { mapGrant, unmapGrant } from '../grants/mapping.ts';
 import { GrantError, grantStatus } from '../grants/status.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { type Handler, i32Arg, u32Arg } from './copy.ts';
+import { continueWith } from './continuation.ts';
+import { type Handler, i32Arg, type Nothing, u32Arg } from './copy.ts';
 import { requireTarget, resolveTarget } from './permissions.ts';
 
 const PAGE_SIZE = 4096;
 /** Bits of the command; above them a preempted cache_flush says where it goes on, which never happens here. */
 const COMMAND_MASK = 0xfff;
 
-type Operation = (vcpu: Vcpu, pointer: bigint, count: number) => void;
+/** Operations of a batch that are done at once; the rest when the guest makes the hypercall again, as it does by itself. */
+const OPERATIONS_AT_ONCE = 512;
+
+type Operation = (vcpu: Vcpu, pointer: bigint, count: number, command: number) => bigint | Nothing;
 type AnyStruct = Struct<Record<string, Type<unknown>>>;
 
 /** An array of operations, one after the other; `act` returns the fields to write back. A failing one does not stop the batch. */
 function batch<S extends Type<unknown>>(struct: S, act: (vcpu: Vcpu, argument: Of<S>) => Partial<Of<S>>): Operation {
   const type = struct as unknown as AnyStruct;
-  return (vcpu, pointer, count) => {
+  return (vcpu, pointer, count, command) => {
     vcpu.guest.checkArray(pointer, type.size(vcpu.abiWidth), count);
     for (let i = 0; i < count; i++) {
+      if (i === OPERATIONS_AT_ONCE) return goOn(vcpu, command, vcpu.guest.elementAddress(pointer, type, i), count - i);
       const result = act(vcpu, vcpu.guest.readElement(pointer, type, i) as Of<S>);
       vcpu.guest.updateStruct(vcpu.guest.elementAddress(pointer, type, i), type, result as Record<string, unknown>);
     }
   };
 }
 
+function goOn(vcpu: Vcpu, command: number, pointer: bigint, count: number): bigint {
+  return continueWith(vcpu, [BigInt(command), pointer, BigInt(count)]);
+}
+
 /** One operation, of which no array may be given. */
 function single<S extends Type<unknown>>(struct: S, act: (vcpu: Vcpu, argument: Of<S>) => Partial<Of<S>>): Operation {
   const one = batch(struct, act);
-  return (vcpu, pointer, count) => {
+  return (vcpu, pointer, count, command) => {
     if (count !== 1) throw new XenError('EINVAL');
-    one(vcpu, pointer, 1);
+    one(vcpu, pointer, 1, command);
   };
 }
 
@@ -124,9 +133,11 @@ const operations: { [K in keyof typeof GNTTABOP]?: Operation } = {
     const { version } = resolveTarget(vcpu.domain, dom).grants;
     vcpu.guest.updateStruct(pointer, abi.gnttabGetVersion as unknown as AnyStruct, { version });
   },
-  cache_flush: (vcpu, pointer, count) => {
+  cache_flush: (vcpu, pointer, count, command) => {
     for (let i = 0; i < count; i++) {
-      cacheFlush(vcpu.domain, vcpu.guest.readElement(pointer, abi.gnttabCacheFlush, i));
+      const at = vcpu.guest.elementAddress(pointer, abi.gnttabCacheFlush, i);
+      if (i === OPERATIONS_AT_ONCE) return goOn(vcpu, command, at, count - i);
+      cacheFlush(vcpu.domain, vcpu.guest.readStruct(at, abi.gnttabCacheFlush));
     }
   },
 };
@@ -147,7 +158,7 @@ export const grantTableOp: Handler = (vcpu, args) => {
   if (number !== GNTTABOP.cache_flush && number !== command) throw new XenError('EINVAL');
   const operation = byNumber.get(number);
   if (!operation) throw new XenError('ENOSYS');
-  operation(vcpu, args[1], count);
+  return operation(vcpu, args[1], count, command);
 };
 grantTableOp.operationOf = args => names.get(u32Arg(args[0]) & COMMAND_MASK) ?? null;
 

@@ -9,6 +9,7 @@ import { flushDomain, flushVcpu, invalidate, vcpusOfMask } from '../memory/flush
 import { PageFlag, PageType } from '../memory/frame-table.ts';
 import { type PageOwner, pageOwner } from '../memory/page-owner.ts';
 import { isGuestAddress } from '../memory/walk.ts';
+import { loadLdtr } from '../pv/context.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { continueWith } from './continuation.ts';
 import { type Args, type Handler, u32Arg } from './copy.ts';
@@ -87,7 +88,10 @@ const setLdtOperation = own((vcpu, { arg1, entries }) => {
   if (entries > MAX_LDT_ENTRIES) return EINVAL;
   if (entries && ((arg1 & 0xfffn) !== 0n || !isGuestAddress(arg1))) return EINVAL;
   const base = entries ? arg1 : 0n;
-  if (vcpu.pv.ldtEntries !== entries || vcpu.pv.ldtBase !== base) setLdt(vcpu, base, entries);
+  if (vcpu.pv.ldtEntries !== entries || vcpu.pv.ldtBase !== base) {
+    setLdt(vcpu, base, entries);
+    loadLdtr(vcpu);
+  }
   return 0;
 });
 

@@ -1,5 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
+// `unit` is what `npm run check` runs; `boot` boots whole kernels, which need files that `npm test` obtains first.
 export default defineConfig({
-  test: { include: ['test/**/*.test.ts'], testTimeout: 60_000 },
+  test: {
+    testTimeout: 60_000,
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/boot/**'] } },
+      { extends: true, test: { name: 'boot', include: ['test/boot/**/*.test.ts'], testTimeout: 600_000 } },
+    ],
+  },
 });

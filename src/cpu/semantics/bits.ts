@@ -21,7 +21,7 @@ function bitTest(change: BitChange) {
       address = o.let(o.bitAddress(base, o.zext(o.addressWidth, displaced), w / 8, change !== 'none'));
     }
     const x = o.let(
-      address
+      address !== null
         ? change === 'none'
           ? o.load(address, w)
           : o.loadForUpdate(address, w)
@@ -38,7 +38,7 @@ function bitTest(change: BitChange) {
             ? o.bin('xor', x, mask)
             : o.bin('and', x, o.bin('xor', mask, o.const(-1)));
       const z = o.let(changed);
-      if (address) o.store(address, w, z);
+      if (address !== null) o.store(address, w, z);
       else o.write(base, w, z);
     }
     o.setFlags(replaceCarry(o, o.state(S.ccResult, 64), o.state(S.ccAux, 64), was, o.of()));

@@ -4,6 +4,7 @@ import { Exit } from '../cpu/exits.ts';
 import { S } from '../cpu/layout.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import { selectAddressSpace } from './pv/address-space.ts';
+import { initialisePvVcpu } from './pv/context.ts';
 import { guestCpuid } from './pv/emulate.ts';
 import { enterGuest, handleExit } from './pv/entry.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -29,8 +30,10 @@ export class Scheduler {
   private readonly hypervisor: Hypervisor;
   /** Instructions retired by all vCPUs, up to the last exit. */
   retired = 0n;
-  /** S.fuel at the start of the present run(), or -1 between runs. */
-  private fuelGiven = -1;
+  /** The loaded vCPU's count of executed instructions, exact also in the middle of run(). */
+  private readonly executed: () => bigint;
+  /** That count at the start of the present run(), or -1 between runs. */
+  private startedAt = -1n;
   /** The vCPU that had the last turn: the next one's turn comes after it. */
   private last: Vcpu | null = null;
   private sliceLeft = 0;
@@ -38,7 +41,10 @@ export class Scheduler {
   constructor(hypervisor: Hypervisor) {
     this.hypervisor = hypervisor;
     const { processor } = hypervisor;
+    // What a processor counts by until it is told a clock.
+    this.executed = processor.cycles;
     processor.cycles = () => hypervisor.clock.cycles();
+    hypervisor.initialiseVcpu = initialisePvVcpu;
     processor.registers = {
       // A PV guest's RDMSR and WRMSR never get this far: they are privileged.
       rdmsr: () => 0n,
@@ -49,8 +55,7 @@ export class Scheduler {
 
   /** Instructions retired, exact also while the processor runs: what a virtual clock ticks by. */
   retiredNow(): bigint {
-    if (this.fuelGiven < 0) return this.retired;
-    return this.retired + BigInt(this.fuelGiven) - this.hypervisor.processor.live.get(S.fuel);
+    return this.startedAt < 0n ? this.retired : this.retired + this.executed() - this.startedAt;
   }
 
   /** Lets guests run for about a million instructions, or to the next thing that ends a turn. */
@@ -101,9 +106,9 @@ export class Scheduler {
         if (!enterGuest(vcpu)) break;
         const fuel = Math.min(budget, Math.max(this.sliceLeft, 1), this.untilDeadline());
         const before = processor.live.get(S.retired);
-        this.fuelGiven = fuel;
+        this.startedAt = before;
         const exit = processor.run(fuel);
-        this.fuelGiven = -1;
+        this.startedAt = -1n;
         // Every exit costs something, or a guest that only faults would stop the clock.
         const ran = Math.max(1, Number(processor.live.get(S.retired) - before));
         this.retired += BigInt(ran);
@@ -118,7 +123,7 @@ export class Scheduler {
         }
       }
     } catch (error) {
-      this.fuelGiven = -1;
+      this.startedAt = -1n;
       hypervisor.bug(vcpu.domain, error);
     }
   }

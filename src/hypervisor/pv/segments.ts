@@ -17,6 +17,7 @@ import {
 
 const CS = S.segments + SEG.cs * SEGMENT_SIZE;
 const SS = S.segments + SEG.ss * SEGMENT_SIZE;
+const BASE_IGNORED_IN_64 = [SEG.es, SEG.cs, SEG.ss, SEG.ds].map(index => S.segments + index * SEGMENT_SIZE);
 const FLAT_LIMIT = 0xffffffff;
 
 // Attribute bits of a descriptor (see SEG_FIELD.attributes).
@@ -45,6 +46,14 @@ function setSegment(
   cpu.set32(at + SEG_FIELD.limit, limit);
 }
 
+/** Bases that effective addresses add: none but those of FS and GS in 64-bit mode. To be called when CS.L may have changed. */
+function syncEffectiveBases(cpu: CpuState): void {
+  const long64 = isLong64(cpu);
+  for (const at of BASE_IGNORED_IN_64) {
+    cpu.set(at + SEG_FIELD.effectiveBase, long64 ? 0n : cpu.get(at + SEG_FIELD.base));
+  }
+}
+
 /** Whether the vCPU executes 64-bit code (CS.L). */
 export function isLong64(cpu: CpuState): boolean {
   return (cpu.get32(CS + SEG_FIELD.attributes) & LONG) !== 0;
@@ -64,6 +73,7 @@ export function setReturnSegments(vcpu: Vcpu, cs: typeof FLAT_KERNEL_CS | typeof
   const attributes = cs === FLAT_USER_CS32 ? FLAT_CODE32_ATTRIBUTES : FLAT_CODE64_ATTRIBUTES;
   setSegment(cpu, CS, cs, attributes, 0n, FLAT_LIMIT);
   setSegment(cpu, SS, FLAT_KERNEL_SS, FLAT_DATA_ATTRIBUTES, 0n, FLAT_LIMIT);
+  syncEffectiveBases(cpu);
   vcpu.domain.hypervisor.processor.modeChanged();
 }
 
@@ -102,6 +112,7 @@ export function loadReturnSegments(vcpu: Vcpu, cs: number, ss: number): void {
 
   setSegment(cpu, CS, cs, code.attributes | TYPE_ACCESSED, code.base, code.limit);
   setSegment(cpu, SS, ss, data.attributes | TYPE_ACCESSED, data.base, data.limit);
+  syncEffectiveBases(cpu);
   vcpu.domain.hypervisor.processor.modeChanged();
 }
 

@@ -102,9 +102,13 @@ export const handle: Type<bigint> = ulong;
 export const handle64: Type<bigint> = u64Aligned;
 
 /** `type name[length]`; a length may differ between the ABIs. */
-export function array<T>(element: Type<T>, length: number | { 32: number; 64: number }): Type<T[]> {
+export function array<T>(
+  element: Type<T>,
+  length: number | { 32: number; 64: number },
+): Type<T[]> & { readonly element: Type<T> } {
   const count = (abi: Abi): number => (typeof length === 'number' ? length : length[abi]);
   return {
+    element,
     size: abi => element.size(abi) * count(abi),
     align: abi => element.align(abi),
     read: (view, offset, abi) => {
@@ -136,9 +140,13 @@ export function bytes(length: number): Type<Uint8Array> {
 }
 
 /** A struct that has two declarations, one an ABI: the value has the fields of the ABI's own one. */
-export function perAbi<A, B>(abi32: Type<A>, abi64: Type<B>): Type<A | B> {
+export function perAbi<A, B>(
+  abi32: Type<A>,
+  abi64: Type<B>,
+): Type<A | B> & { readonly pick: (abi: Abi) => Type<A | B> } {
   const pick = (abi: Abi): Type<A | B> => (abi === 32 ? abi32 : abi64) as Type<A | B>;
   return {
+    pick,
     size: abi => pick(abi).size(abi),
     align: abi => pick(abi).align(abi),
     read: (view, offset, abi) => pick(abi).read(view, offset, abi),

@@ -1,5 +1,5 @@
 // xen/include/public/memory.h: XENMEM_*.
-import { handle, struct, u16, u32, u64Aligned, ulong, union } from '../struct.ts';
+import { handle, struct, u16, u32, u64, ulong, union } from '../struct.ts';
 
 export const XENMEM = {
   increase_reservation: 0, decrease_reservation: 1, maximum_ram_page: 2, current_reservation: 3, maximum_reservation: 4,
@@ -67,14 +67,14 @@ export const xenMemAcquireResource = struct('xen_mem_acquire_resource', {
   id: u32,
   nrFrames: u32,
   pad: u32,
-  frame: u64Aligned,
+  frame: u64,
   frameList: handle,
 });
 export const xenPodTarget = struct('xen_pod_target', {
-  targetPages: u64Aligned,
-  totPages: u64Aligned,
-  podCachePages: u64Aligned,
-  podEntries: u64Aligned,
+  targetPages: u64,
+  totPages: u64,
+  podCachePages: u64,
+  podEntries: u64,
   domid: u16,
 });
 /** An entry of a memory map's buffer: packed, so 20 bytes in both ABIs. */

@@ -44,7 +44,7 @@ const operations: { [K in keyof typeof VCPUOP]: Operation } = {
     caller.guest.writeStruct(pointer, abi.vcpuRunstateInfo, target.time.runstateNow());
   },
   register_runstate_memory_area(caller, target, pointer) {
-    target.time.registerRunstateArea(caller.guest.readStruct(pointer, abi.vcpuRegisterArea).address, caller);
+    target.time.registerRunstateArea(caller.guest.readStruct(pointer, abi.vcpuRegisterArea).addr.h, caller);
   },
   set_periodic_timer(caller, target, pointer) {
     const { periodNs } = caller.guest.readStruct(pointer, abi.vcpuSetPeriodicTimer);
@@ -79,7 +79,7 @@ const operations: { [K in keyof typeof VCPUOP]: Operation } = {
     throw new XenError('EINVAL'); // only for dom0's vCPUs that are pinned to processors
   },
   register_vcpu_time_memory_area(caller, target, pointer) {
-    target.time.registerTimeArea(caller.guest.readStruct(pointer, abi.vcpuRegisterArea).address, caller);
+    target.time.registerTimeArea(caller.guest.readStruct(pointer, abi.vcpuRegisterArea).addr.h, caller);
   },
 };
 

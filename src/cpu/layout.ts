@@ -56,6 +56,7 @@ export const S = {
   monitorAddress: 0x318,
   pending: 0x320, // u32: an exception or exit is recorded; the instruction must be left
   record: 0x324, // u32: the record that is executing, set before calls into TypeScript
+  unitTrap: 0x32c, // u32: UnitTrap set, from CR0.EM/MP/TS and CR4.OSFXSR: which units' instructions fault
   block: 0x328, // u32: header of the block that is executing, at exits
   // x87: 8 physical registers of 16 bytes (64-bit significand, 16-bit sign and exponent); MMX aliases the significands
   fpr: 0x400,
@@ -133,3 +134,6 @@ export const FrameFlag = {
 } as const;
 
 export const FRAME_SIZE = 4096;
+
+/** S.unitTrap: the units whose instructions raise #NM or #UD now (SDM Vol. 3A, table 2-2 and 13-1). */
+export const UnitTrap = { x87: 1, wait: 2, mmx: 4, sse: 8 } as const;

@@ -1,6 +1,8 @@
 // What the processor's out-of-line instruction helpers are given: the live registers and linear memory.
 import type { EngineMemory } from '../memory.ts';
+import type { CpuModel } from '../models/model.ts';
 import type { CpuState } from '../state.ts';
+import type { Access, Bus, Registers } from '../types.ts';
 
 export interface HelperCore {
   /** The registers of the vCPU that runs. */
@@ -10,6 +12,34 @@ export interface HelperCore {
   readLinear(linear: bigint, into: Uint8Array): void;
   writeLinear(linear: bigint, from: Uint8Array): void;
 }
+
+/** What helpers of system instructions are given beyond that: the whole processor. */
+export interface SystemCore extends HelperCore {
+  readonly model: CpuModel;
+  registers: Registers;
+  bus: Bus;
+  cycles: () => bigint;
+  /** RIP of the instruction that runs now, and of the one after it. */
+  instructionRip(): bigint;
+  nextInstructionRip(): bigint;
+  /** Leaves run() with an Exit and S.exitInfo once the helper has returned (RIP stays at the instruction, S.nextRip is after it). */
+  exit(kind: number, info?: bigint): void;
+  /** After CS, CPL, CR0, CR4, EFER, RFLAGS.VM/TF/AC changed. */
+  modeChanged(): void;
+  /** By explicit privilege: descriptor tables and TSS are read as supervisor. -1: not RAM. Throws GuestFault. */
+  translate(linear: bigint, access: Access): number;
+  readLinear(linear: bigint, into: Uint8Array, access?: Access): void;
+  writeLinear(linear: bigint, from: Uint8Array, access?: Access): void;
+  selectAddressSpace(root: bigint, user: boolean): void;
+  flushAll(): void;
+  invalidatePage(linear: bigint): void;
+  /** Engine-memory address of a cached translation, or 0: for bulk operations within a page. write: the page may be written inline. */
+  cachedAddress(linear: bigint, write: boolean): number;
+}
+
+/** As Helper, for system instructions. */
+// biome-ignore lint/suspicious/noConfusingVoidType: helpers that give nothing return nothing
+export type SystemHelper = (core: SystemCore, ...args: bigint[]) => bigint | void;
 
 /** Arguments and results are unsigned 64-bit integers. May throw GuestFault. */
 // biome-ignore lint/suspicious/noConfusingVoidType: helpers that give nothing return nothing

@@ -24,7 +24,7 @@ export const LINK_NEVER = 1;
 
 /** Fields of a block header. */
 export const Head = {
-  count: 0, // u32: instructions in the block, all of which are paid for on entry
+  count: 28, // u32: instructions in the block, all of which are paid for on entry (HANDLER_CHECK_PAGE records have it too)
   offset: 4, // u32: RIP of the first instruction - S.ripBase
   page: 8, // u32: machine frame of the first byte
   mode: 12, // u32
@@ -38,7 +38,7 @@ export const HEAD_SIZE = RECORD_SIZE;
 export const HANDLER_STALE = 0;
 /** Handler 1: the block ends here without a branch; goes on at the record's RIP. */
 export const HANDLER_CONTINUE = 1;
-/** Handler 2: raises the exception in the record (vector in a, error code in immediate, c = 1 if there is one). */
+/** Handler 2: raises the exception in the record (vector in a, error code in b, c = 1 if there is one). */
 export const HANDLER_FAULT = 2;
 /** Handler 3: first record of a block whose first instruction crosses into the next page: checks that page's frame (in immediate). */
 export const HANDLER_CHECK_PAGE = 3;

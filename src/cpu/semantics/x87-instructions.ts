@@ -51,7 +51,7 @@ export function setComparisonFlags(o: Ops, rflags: Value): void {
 /** The last instruction's address; selectors read as 0 ("deprecated FCS and FDS"), the opcode is not kept. */
 function notePointer(o: Ops, data: Value | null): void {
   o.setState(S.fip, 64, o.rip());
-  if (data) o.setState(S.fdp, 64, data);
+  if (data !== null) o.setState(S.fdp, 64, data);
 }
 
 /** D8-DF with ModRM.rm naming ST(i). @param modrm ModRM byte with rm = 0 */
@@ -104,13 +104,13 @@ export function toMemory(esc: number, reg: number, bytes: number) {
     const pointer = o.let(o.offset(dst));
     const address = bytes === 10 ? o.let(o.linear(dst, 10, true)) : null;
     o.update(dst, width);
-    const end = address ? o.let(o.bin('add', address, o.const(8))) : null;
-    if (end) o.loadForUpdate(end, 16);
+    const end = address !== null ? o.let(o.bin('add', address, o.const(8))) : null;
+    if (end !== null) o.loadForUpdate(end, 16);
     notePointer(o, pointer);
     const due = o.cmp('ne', o.callValue('x87Memory', o.const(esc), o.const(reg)), o.const(0));
     o.if(due, () => {
       o.write(dst, width, o.state(S.scratch, width));
-      if (end) o.store(end, 16, o.state(S.scratch + 8, 16));
+      if (end !== null) o.store(end, 16, o.state(S.scratch + 8, 16));
     });
   };
 }

@@ -1,0 +1,146 @@
+// Out-of-line arithmetic and bulk moves: wide division, REP MOVS and REP STOS within pages, flags, units, identification.
+import { GuestFault, Vector } from '../exits.ts';
+import { Flag } from '../flags.ts';
+import { R, S, UnitTrap } from '../layout.ts';
+import type { SystemCore, SystemHelper } from './core.ts';
+
+const PAGE = 4096;
+const CR0_EM = 4n;
+const CR4_OSFXSR = 1n << 9n;
+const CR4_TSD = 4n;
+const CR4_OSXSAVE = 1n << 18n;
+
+/** Bytes from a linear address to the end of its page, going up. */
+const toPageEnd = (linear: bigint): number => PAGE - Number(linear & 0xfffn);
+
+function divide(core: SystemCore, divisor: bigint, signed: boolean): void {
+  const { gpr } = core.state;
+  const joined = (gpr[R.rdx] << 64n) | gpr[R.rax];
+  const dividend = signed ? BigInt.asIntN(128, joined) : joined;
+  const by = signed ? BigInt.asIntN(64, divisor) : divisor;
+  const quotient = dividend / by;
+  const fits = signed ? BigInt.asIntN(64, quotient) === quotient : quotient >> 64n === 0n;
+  if (!fits) throw new GuestFault(Vector.DE);
+  gpr[R.rax] = BigInt.asUintN(64, quotient);
+  gpr[R.rdx] = BigInt.asUintN(64, dividend % by);
+}
+
+/** Whole elements that fit before a page ends, at most the count in rCX. */
+function elements(size: number, rcx: bigint, ...room: number[]): number {
+  const most = Math.min(...room.map(r => Math.floor(r / size)));
+  return rcx < BigInt(most) ? Number(rcx) : most;
+}
+
+/** REP MOVS upwards over pages whose translations are cached: the element loop does the rest. */
+const bulkMove: SystemHelper = (core, sizeValue, step, segmentBase) => {
+  const size = Number(sizeValue);
+  const { gpr } = core.state;
+  if (step !== sizeValue) return;
+  const { u8 } = core.memory;
+  for (;;) {
+    const from = BigInt.asUintN(64, gpr[R.rsi] + segmentBase);
+    const to = gpr[R.rdi];
+    const source = core.cachedAddress(from, false);
+    const target = core.cachedAddress(to, true);
+    const count = elements(size, gpr[R.rcx], toPageEnd(from), toPageEnd(to));
+    if (!source || !target || count === 0) return;
+    const bytes = count * size;
+    // an overlap with the target above repeats a pattern: element by element
+    if (target > source && target < source + bytes) return;
+    u8.copyWithin(target, source, source + bytes);
+    advance(gpr, R.rsi, bytes);
+    advance(gpr, R.rdi, bytes);
+    gpr[R.rcx] -= BigInt(count);
+  }
+};
+
+/** REP STOS upwards, likewise. */
+const bulkFill: SystemHelper = (core, sizeValue, step, value) => {
+  const size = Number(sizeValue);
+  const { gpr } = core.state;
+  if (step !== sizeValue) return;
+  const { u8 } = core.memory;
+  for (;;) {
+    const to = gpr[R.rdi];
+    const target = core.cachedAddress(to, true);
+    const count = elements(size, gpr[R.rcx], toPageEnd(to));
+    if (!target || count === 0) return;
+    const bytes = count * size;
+    fillPattern(u8, target, bytes, value, size);
+    advance(gpr, R.rdi, bytes);
+    gpr[R.rcx] -= BigInt(count);
+  }
+};
+
+function advance(gpr: BigUint64Array, register: number, bytes: number): void {
+  gpr[register] = BigInt.asUintN(64, gpr[register] + BigInt(bytes));
+}
+
+function fillPattern(u8: Uint8Array, at: number, bytes: number, value: bigint, size: number): void {
+  const first = Number(value & 0xffn);
+  let uniform = true;
+  for (let i = 0; i < size; i++) {
+    const byte = Number((value >> BigInt(8 * i)) & 0xffn);
+    if (byte !== first) uniform = false;
+    u8[at + i] = byte;
+  }
+  if (uniform) u8.fill(first, at, at + bytes);
+  else for (let done = size; done < bytes; done *= 2) u8.copyWithin(at + done, at, at + Math.min(done, bytes - done));
+}
+
+export const arithmeticHelpers: Record<string, SystemHelper> = {
+  div128: (core, divisor) => divide(core, divisor, false),
+  idiv128: (core, divisor) => divide(core, divisor, true),
+  bulkMove,
+  bulkFill,
+  /** Sets ZF, keeps the other flags. */
+  setZf: (core, zf) => {
+    const { state } = core;
+    const without = state.rflags & ~BigInt(Flag.ZF);
+    state.rflags = zf ? without | BigInt(Flag.ZF) : without;
+  },
+  /** An instruction of a unit that is switched off (SDM Vol. 3A, table 2-2). */
+  unitTrap: (core, unit) => {
+    const { state } = core;
+    const em = (state.get(S.cr0) & CR0_EM) !== 0n;
+    if (unit === BigInt(UnitTrap.sse) && (em || !(state.get(S.cr4) & CR4_OSFXSR))) throw new GuestFault(Vector.UD);
+    if (unit === BigInt(UnitTrap.mmx) && em) throw new GuestFault(Vector.UD);
+    throw new GuestFault(Vector.NM);
+  },
+  cpuid: core => {
+    const { gpr } = core.state;
+    const r = core.registers.cpuid(Number(gpr[R.rax] & 0xffffffffn), Number(gpr[R.rcx] & 0xffffffffn));
+    gpr[R.rax] = BigInt(r.eax >>> 0);
+    gpr[R.rbx] = BigInt(r.ebx >>> 0);
+    gpr[R.rcx] = BigInt(r.ecx >>> 0);
+    gpr[R.rdx] = BigInt(r.edx >>> 0);
+  },
+  rdtsc: core => {
+    const { state } = core;
+    if (state.cpl !== 0 && state.get(S.cr4) & CR4_TSD) throw new GuestFault(Vector.GP, 0);
+    return BigInt.asUintN(64, core.cycles() + state.get(S.tscOffset));
+  },
+  /** There are no performance counters. */
+  rdpmc: () => {
+    throw new GuestFault(Vector.GP, 0);
+  },
+  rdmsr: core => core.registers.rdmsr(Number(core.state.gpr[R.rcx] & 0xffffffffn)),
+  wrmsr: core => {
+    const { gpr } = core.state;
+    core.registers.wrmsr(Number(gpr[R.rcx] & 0xffffffffn), ((gpr[R.rdx] & 0xffffffffn) << 32n) | (gpr[R.rax] & 0xffffffffn));
+  },
+  xgetbv: core => {
+    const { state } = core;
+    if (!(state.get(S.cr4) & CR4_OSXSAVE)) throw new GuestFault(Vector.UD);
+    if (state.gpr[R.rcx] & 0xffffffffn) throw new GuestFault(Vector.GP, 0);
+    return state.get(S.xcr0);
+  },
+  /** A 64-bit xorshift* over the count of cycles: the same run gives the same numbers. */
+  random: core => {
+    let x = BigInt.asUintN(64, core.cycles() * 0x9e3779b97f4a7c15n + core.state.gpr[R.rsp] + 1n);
+    x ^= x >> 12n;
+    x = BigInt.asUintN(64, x ^ (x << 25n));
+    x ^= x >> 27n;
+    return BigInt.asUintN(64, x * 0x2545f4914f6cdd1dn);
+  },
+};

@@ -1,0 +1,184 @@
+// TLB banks: direct-mapped tables of read, write and execute translations in the engine memory, a bank an address space.
+//
+// An entry {tag i64, addend i32, flags i32}: tag is the linear page, addend turns a linear address (low 32 bits) into an engine-memory
+// address. Generated code compares the page of an access's last byte with the tag of its first: one comparison for hit and page crossing.
+import {
+  FRAME_FLAGS,
+  FrameFlag,
+  TLB_BANK_COUNT,
+  TLB_BANK_SIZE,
+  TLB_BANKS,
+  TLB_ENTRY_SIZE,
+  TLB_EXEC_ENTRIES,
+  TLB_EXEC_OFFSET,
+  TLB_READ_ENTRIES,
+  TLB_WRITE_ENTRIES,
+  TLB_WRITE_OFFSET,
+} from '../layout.ts';
+import type { EngineMemory, Mfn } from '../memory.ts';
+import { AccessKind } from './paging.ts';
+
+interface Bank {
+  address: number;
+  root: bigint;
+  user: boolean;
+  used: number;
+  /** Changes with every invalidation that reaches executable pages: jump cache entries of older generations are void. */
+  generation: number;
+  /** Nothing was filled since the last flush. */
+  empty: boolean;
+}
+
+/** Offset and size of the table for an access kind. */
+const TABLES: Record<number, { offset: number; entries: number }> = {
+  [AccessKind.read]: { offset: 0, entries: TLB_READ_ENTRIES },
+  [AccessKind.write]: { offset: TLB_WRITE_OFFSET, entries: TLB_WRITE_ENTRIES },
+  [AccessKind.execute]: { offset: TLB_EXEC_OFFSET, entries: TLB_EXEC_ENTRIES },
+};
+/** A tag that no page has: its low bits are set. */
+const NO_TAG = -1;
+
+export class TlbBanks {
+  current: Bank;
+  private readonly banks: Bank[] = [];
+  private readonly memory: EngineMemory;
+  private readonly i32: Int32Array;
+  private clock = 0;
+  private generations = 0;
+
+  constructor(memory: EngineMemory) {
+    this.memory = memory;
+    this.i32 = memory.i32;
+    for (let i = 0; i < TLB_BANK_COUNT; i++) {
+      const address = TLB_BANKS + i * TLB_BANK_SIZE;
+      this.banks.push({ address, root: -1n, user: false, used: 0, generation: ++this.generations, empty: true });
+      this.i32.fill(NO_TAG, address >> 2, (address + TLB_BANK_SIZE) >> 2);
+    }
+    this.current = this.banks[0];
+  }
+
+  /** Makes the bank of an address space current, taking the least recently used one where there is none. */
+  select(root: bigint, user: boolean): Bank {
+    let oldest = this.banks[0];
+    for (const bank of this.banks) {
+      if (bank.root === root && bank.user === user) {
+        bank.used = ++this.clock;
+        this.current = bank;
+        return bank;
+      }
+      if (bank.used < oldest.used) oldest = bank;
+    }
+    this.flush(oldest);
+    oldest.root = root;
+    oldest.user = user;
+    oldest.used = ++this.clock;
+    this.current = oldest;
+    return oldest;
+  }
+
+  private flush(bank: Bank): void {
+    if (bank.empty) return;
+    this.i32.fill(NO_TAG, bank.address >> 2, (bank.address + TLB_BANK_SIZE) >> 2);
+    bank.empty = true;
+    bank.generation = ++this.generations;
+  }
+
+  flushAll(): void {
+    for (const bank of this.banks) this.flush(bank);
+  }
+
+  flushRoot(root: bigint): void {
+    for (const bank of this.banks) if (bank.root === root) this.flush(bank);
+  }
+
+  /** Fills the current bank. `host` is the engine-memory address of the frame. */
+  fill(kind: number, lo: number, hi: number, host: number, mfn: Mfn): void {
+    const { offset, entries } = TABLES[kind];
+    const page = lo & ~0xfff;
+    const at = (this.current.address + offset + ((lo >>> 12) & (entries - 1)) * TLB_ENTRY_SIZE) >> 2;
+    this.i32[at] = page;
+    this.i32[at + 1] = hi;
+    this.i32[at + 2] = host - page;
+    this.memory.u8[FRAME_FLAGS + mfn] |= kind === AccessKind.write ? FrameFlag.cached | FrameFlag.writeCached : FrameFlag.cached;
+    this.current.empty = false;
+  }
+
+  /** Engine-memory address for a linear address that the current bank translates, or 0. */
+  probe(kind: number, lo: number, hi: number): number {
+    const { offset, entries } = TABLES[kind];
+    const at = (this.current.address + offset + ((lo >>> 12) & (entries - 1)) * TLB_ENTRY_SIZE) >> 2;
+    if (this.i32[at] !== (lo & ~0xfff) || this.i32[at + 1] !== hi) return 0;
+    return (this.i32[at + 2] + lo) >>> 0;
+  }
+
+  /** Drops one page from all banks. */
+  invalidatePage(lo: number, hi: number): void {
+    const page = lo & ~0xfff;
+    for (const bank of this.banks) {
+      if (bank.empty) continue;
+      for (const kind of [AccessKind.read, AccessKind.write, AccessKind.execute]) {
+        const { offset, entries } = TABLES[kind];
+        const at = (bank.address + offset + ((lo >>> 12) & (entries - 1)) * TLB_ENTRY_SIZE) >> 2;
+        if (this.i32[at] === page && this.i32[at + 1] === hi) this.i32[at] = this.i32[at + 1] = NO_TAG;
+      }
+      if (this.mayHaveJumps(bank, lo)) bank.generation = ++this.generations;
+    }
+  }
+
+  /** Pages that jump cache entries of a bank may stand for: a small filter by page number, cleared with the generation. */
+  private readonly jumpFilter = new Map<Bank, { generation: number; bits: Uint8Array }>();
+
+  /** Notes that the jump cache has entries into this page for the current bank. */
+  noteJumpInto(lo: number): void {
+    const bank = this.current;
+    let filter = this.jumpFilter.get(bank);
+    if (!filter) {
+      filter = { generation: bank.generation, bits: new Uint8Array(1024) };
+      this.jumpFilter.set(bank, filter);
+    } else if (filter.generation !== bank.generation) {
+      filter.generation = bank.generation;
+      filter.bits.fill(0);
+    }
+    filter.bits[(lo >>> 12) & 1023] = 1;
+    bank.empty = false;
+  }
+
+  private mayHaveJumps(bank: Bank, lo: number): boolean {
+    const filter = this.jumpFilter.get(bank);
+    return filter !== undefined && filter.generation === bank.generation && filter.bits[(lo >>> 12) & 1023] === 1;
+  }
+
+  /** Drops the write entries of a frame from all banks. */
+  dropWrites(mfn: Mfn): void {
+    const flags = FRAME_FLAGS + mfn;
+    if (!(this.memory.u8[flags] & FrameFlag.writeCached)) return;
+    this.memory.u8[flags] &= ~FrameFlag.writeCached;
+    this.dropByHost(AccessKind.write, this.memory.frameOffset(mfn));
+  }
+
+  /** Drops every entry of a frame from all banks. */
+  dropFrame(mfn: Mfn): void {
+    const flags = FRAME_FLAGS + mfn;
+    if (!(this.memory.u8[flags] & FrameFlag.cached)) return;
+    this.memory.u8[flags] &= ~(FrameFlag.cached | FrameFlag.writeCached);
+    const host = this.memory.frameOffset(mfn);
+    this.dropByHost(AccessKind.read, host);
+    this.dropByHost(AccessKind.write, host);
+    this.dropByHost(AccessKind.execute, host);
+    for (const bank of this.banks) bank.generation = ++this.generations;
+  }
+
+  private dropByHost(kind: number, host: number): void {
+    const { offset, entries } = TABLES[kind];
+    const { i32 } = this;
+    const target = host | 0;
+    for (const bank of this.banks) {
+      if (bank.empty) continue;
+      let at = (bank.address + offset) >> 2;
+      const end = at + entries * (TLB_ENTRY_SIZE >> 2);
+      for (; at < end; at += TLB_ENTRY_SIZE >> 2) {
+        if (((i32[at] + i32[at + 2]) | 0) === target && i32[at] !== NO_TAG) i32[at] = i32[at + 1] = NO_TAG;
+      }
+    }
+  }
+}

@@ -1,0 +1,107 @@
+// The CPU models that --cpu knows. Each leaf is what the bare processor answers; APIC ids and OSXSAVE are filled in by the platform.
+import { featureBit } from './features.ts';
+import type { CpuidLeaf, CpuModel } from './model.ts';
+
+const COMMON_FEATURES = [
+  'fpu', 'tsc', 'cx8', 'sep', 'cmov', 'mmx', 'fxsr', 'sse', 'sse2', 'pni', 'pclmulqdq', 'ssse3', 'cx16', 'sse4_1', 'sse4_2', 'movbe', 'popcnt',
+  'aes', 'xsave', 'rdrand', 'fsgsbase', 'smep', 'erms', 'rdseed', 'smap', 'clflushopt', 'xsaveopt', 'xsavec', 'syscall', 'nx', 'rdtscp', 'lm',
+  'lahf_lm', 'abm', 'x2apic', 'pcid', 'invpcid',
+];
+/** vme de pse msr pae mce apic mtrr pge mca pat pse36 clflush, in leaf 1 EDX. */
+const LEAF1_EDX_BASE = 0x0783fbff & ~((1 << 28) | (1 << 23) | (1 << 24) | (1 << 25) | (1 << 26));
+/** The same bits in AMD's leaf 0x80000001 EDX. */
+const EXTENDED_EDX_AMD = 0x0183f3ff;
+
+function text(name: string): [number, number, number] {
+  const word = (at: number) => [3, 2, 1, 0].reduce((v, i) => (v << 8) | name.charCodeAt(at + i), 0) >>> 0;
+  return [word(0), word(4), word(8)];
+}
+
+interface Definition {
+  name: string;
+  vendor: CpuModel['vendor'];
+  brand: string;
+  signature: number;
+  frequencyKHz: number;
+  extraFeatures: string[];
+}
+
+function define(d: Definition): CpuModel {
+  const leaves = new Map<string, CpuidLeaf>();
+  const at = (leaf: number, subleaf: number | null): CpuidLeaf => {
+    const key = `${leaf}:${subleaf}`;
+    let l = leaves.get(key);
+    if (!l) leaves.set(key, (l = { leaf, subleaf, eax: 0, ebx: 0, ecx: 0, edx: 0 }));
+    return l;
+  };
+  const put = (leaf: number, subleaf: number | null, eax: number, ebx: number, ecx: number, edx: number): void => {
+    Object.assign(at(leaf, subleaf), { eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 });
+  };
+  const amd = d.vendor === 'AuthenticAMD';
+  const [v0, v1, v2] = text(d.vendor);
+  put(0, null, 0xd, v0, v2, v1);
+  put(1, null, d.signature, 0x00010800, 0, LEAF1_EDX_BASE);
+  if (!amd) {
+    put(2, null, 0x00feff01, 0, 0, 0);
+    put(4, 0, 0x121, 0x01c0003f, 63, 0);
+    put(4, 1, 0x122, 0x01c0003f, 63, 0);
+    put(4, 2, 0x143, 0x03c0003f, 1023, 0);
+    put(4, 3, 0, 0, 0, 0);
+  }
+  put(5, null, 64, 64, 3, 0);
+  put(6, null, 4, 0, 0, 0);
+  put(7, 0, 0, 0, 0, 0);
+  put(0xb, 0, 0, 1, 0x100, 0);
+  put(0xb, 1, 0, 1, 0x201, 0);
+  // XSAVE: x87 and SSE, 576 bytes
+  put(0xd, 0, 3, 576, 576, 0);
+  put(0xd, 1, 0, 576, 0, 0);
+  put(0x80000000, null, 0x80000008, amd ? v0 : 0, amd ? v2 : 0, amd ? v1 : 0);
+  put(0x80000001, null, amd ? d.signature : 0, 0, 0, amd ? EXTENDED_EDX_AMD : 0);
+  const brand = d.brand.padEnd(48, '\0');
+  for (let i = 0; i < 3; i++) {
+    const word = (n: number) => text(brand.slice(i * 16 + n * 4, i * 16 + n * 4 + 4).padEnd(12, '\0'))[0];
+    put(0x80000002 + i, null, word(0), word(1), word(2), word(3));
+  }
+  put(0x80000005, null, 0xff40ff40, 0xff40ff40, 0x20080140, 0x40040140);
+  put(0x80000006, null, 0x48006400, 0x68006400, 0x02006140, 0x00009140);
+  put(0x80000007, null, 0, 0, 0, 0x100); // invariant TSC
+  put(0x80000008, null, 0x3028, 0, 0, 0); // 40 physical, 48 linear address bits
+  for (const feature of [...COMMON_FEATURES, ...d.extraFeatures]) {
+    const [leaf, subleaf, register, bit] = featureBit(feature);
+    const l = leaves.get(`${leaf}:${subleaf}`) ?? leaves.get(`${leaf}:null`)!;
+    l[register] = (l[register] | (1 << bit)) >>> 0;
+  }
+  return {
+    name: d.name,
+    vendor: d.vendor,
+    frequencyKHz: d.frequencyKHz,
+    physicalAddressBits: 40,
+    leaves: [...leaves.values()],
+  };
+}
+
+/** Models by name; the first is the default. Frequencies are those of the virtual clock: an instruction a cycle. */
+export const CPU_MODELS: readonly CpuModel[] = [
+  define({
+    name: 'epyc',
+    vendor: 'AuthenticAMD',
+    brand: 'AMD EPYC (domzero)',
+    signature: 0x00800f12, // family 17h model 1 stepping 2
+    frequencyKHz: 1_000_000,
+    extraFeatures: [],
+  }),
+  define({
+    name: 'skylake',
+    vendor: 'GenuineIntel',
+    brand: 'Intel Xeon Processor (Skylake, domzero)',
+    signature: 0x00050654, // family 6 model 85 stepping 4
+    frequencyKHz: 1_000_000,
+    extraFeatures: [],
+  }),
+];
+
+/** A model by name, or null. */
+export function cpuModel(name: string): CpuModel | null {
+  return CPU_MODELS.find(m => m.name === name) ?? null;
+}

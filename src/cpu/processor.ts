@@ -96,8 +96,6 @@ export class InterpretingProcessor implements Processor, SystemCore {
   /** Only blocks made for one use, of exactly as many instructions as fuel is left. */
   private exact = false;
   private userMode = true;
-  /** Fuel given to the run() that is under way, and the retired count at its start. */
-  private runFuel = 0;
 
   constructor(memory: EngineMemory, model: CpuModel) {
     this.memory = memory;
@@ -224,7 +222,6 @@ export class InterpretingProcessor implements Processor, SystemCore {
   run(fuel: number): number {
     const { live } = this;
     let left = Math.min(fuel, MAX_FUEL);
-    this.runFuel = left;
     for (;;) {
       if (left <= 0) {
         live.set32(S.exit, Exit.fuel);

@@ -16,6 +16,10 @@ export const SHT_NOBITS = 8;
 
 const MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 const LITTLE_ENDIAN = 1;
+/** Longer names of symbols and sections are cut; kernels allow 512 bytes. */
+const MAX_NAME = 1024;
+/** Sections may overlap, so that a broken file could hold any number of notes. */
+const MAX_NOTE_AREAS = 64;
 
 export interface ElfSegment {
   readonly type: number;
@@ -88,6 +92,9 @@ export function readElf(bytes: Uint8Array): ElfFile {
   const [phentsize, phnum] = [f.u16(counts), f.u16(counts + 2)];
   if (phnum > 0 && phentsize < (wide ? 56 : 32)) throw new ElfError('the ELF file is corrupted (program headers)');
   for (let i = 0; i < phnum; i++) segments.push(readSegment(f, phoff + i * phentsize));
+  // A note lies in what is loaded as well; more overlap than that is no real file, and would take forever to search.
+  const used = segments.reduce((sum, segment) => sum + segment.data.length, 0);
+  if (used > 4 * bytes.length) throw new ElfError('the ELF file is corrupted (its segments overlap)');
   return {
     bytes,
     bits: wide ? 64 : 32,
@@ -141,14 +148,14 @@ function readSections(f: Fields, table: number, entrySize: number, count: number
     };
   });
   const names = raw[nameIndex]?.data ?? new Uint8Array(0);
-  return raw.map(({ nameAt, ...section }) => ({ name: cString(names, nameAt), ...section }));
+  return raw.map(({ nameAt, ...section }) => ({ name: cString(names, nameAt, MAX_NAME), ...section }));
 }
 
 /** The notes of all PT_NOTE segments, or of the SHT_NOTE sections where there is no such segment. */
 export function elfNotes(elf: ElfFile): ElfNote[] {
   const segments = elf.segments.filter(s => s.type === PT_NOTE).map(s => s.data);
   const areas = segments.length > 0 ? segments : elf.sections.filter(s => s.type === SHT_NOTE).map(s => s.data);
-  return areas.flatMap(readNotes);
+  return areas.slice(0, MAX_NOTE_AREAS).flatMap(readNotes);
 }
 
 /** Notes as they stand one after another; a broken one ends the list. */
@@ -181,24 +188,23 @@ export interface ElfSymbol {
   readonly section: number;
 }
 
-/** The symbols of all SHT_SYMTAB sections, in the file's order. */
+/** The symbols of the SHT_SYMTAB section (a file has at most one), in the file's order. */
 export function elfSymbols(elf: ElfFile): ElfSymbol[] {
   const wide = elf.bits === 64;
   const entry = wide ? 24 : 16;
-  return elf.sections.flatMap(section => {
-    if (section.type !== SHT_SYMTAB) return [];
-    const names = elf.sections[section.link]?.data ?? new Uint8Array(0);
-    const f = new Fields(section.data, wide);
-    return Array.from({ length: Math.floor(section.data.length / entry) }, (_, i) => {
-      const at = i * entry;
-      return {
-        name: cString(names, f.u32(at)),
-        value: f.address(at + (wide ? 8 : 4)),
-        size: f.address(at + (wide ? 16 : 8)),
-        type: section.data[at + (wide ? 4 : 12)] & 15,
-        section: f.u16(at + (wide ? 6 : 14)),
-      };
-    });
+  const table = elf.sections.find(section => section.type === SHT_SYMTAB);
+  if (table === undefined) return [];
+  const names = elf.sections[table.link]?.data ?? new Uint8Array(0);
+  const f = new Fields(table.data, wide);
+  return Array.from({ length: Math.floor(table.data.length / entry) }, (_, i) => {
+    const at = i * entry;
+    return {
+      name: cString(names, f.u32(at), MAX_NAME),
+      value: f.address(at + (wide ? 8 : 4)),
+      size: f.address(at + (wide ? 16 : 8)),
+      type: table.data[at + (wide ? 4 : 12)] & 15,
+      section: f.u16(at + (wide ? 6 : 14)),
+    };
   });
 }
 

@@ -5,6 +5,10 @@ import { decompressPieces } from '../../util/decompress/index.ts';
 import { readTar, type TarEntry } from '../../util/tar.ts';
 import { ImageError } from './error.ts';
 
+/** Bounds on what a broken or hostile package can make of memory and time. */
+const MAX_FILE = 2 ** 30;
+const MAX_UNPACKED = 2 ** 33;
+
 export function isDebianPackage(bytes: Uint8Array): boolean {
   return isAr(bytes);
 }
@@ -39,7 +43,11 @@ export class DebianPackage {
       const next = this.guard(() => entries.next());
       if (next.done) return;
       const entry = next.value;
-      yield { ...entry, read: () => this.guard(() => entry.read()) };
+      const read = () => {
+        if (entry.size > MAX_FILE) throw new ImageError(`${this.name}: ${entry.path} in it is larger than 1 GiB`);
+        return this.guard(() => entry.read());
+      };
+      yield { ...entry, read };
     }
   }
 
@@ -60,8 +68,13 @@ export class DebianPackage {
   }
 }
 
-function pieces(member: ArMember): Iterable<Uint8Array> {
-  return /\.tar$/.test(member.name) ? [member.data] : decompressPieces(member.data);
+function* pieces(member: ArMember): Generator<Uint8Array, void> {
+  let size = 0;
+  for (const piece of /\.tar$/.test(member.name) ? [member.data] : decompressPieces(member.data)) {
+    size += piece.length;
+    if (size > MAX_UNPACKED) throw new RangeError('it unpacks to more than 8 GiB');
+    yield piece;
+  }
 }
 
 function readControl(member: ArMember): Map<string, string> {

@@ -11,6 +11,8 @@ const MAX_SYMBOLS = 1 << 22;
 const DIGIT = 0x30;
 /** How far before the token table the names may start. */
 const MAX_NAMES = 64 << 20;
+/** How many places and names are looked at before giving up: real kernels take a hundredth, made-up ones could take forever. */
+const MAX_WORK = 1 << 28;
 
 export interface Kallsyms {
   /** Ascending. */
@@ -30,6 +32,7 @@ export function findKallsyms(elf: ElfFile): Kallsyms | null {
       view: viewOf(segment.data),
       address: segment.vaddr,
       word: elf.bits === 64 ? 8 : 4,
+      work: 0,
     };
     for (const tokens of findTokenTables(area)) {
       const names = findNames(area, tokens);
@@ -46,6 +49,8 @@ interface Area {
   readonly view: DataView;
   readonly address: bigint;
   readonly word: 4 | 8;
+  /** Steps taken so far. */
+  work: number;
 }
 
 interface Tokens {
@@ -100,6 +105,7 @@ function findNames(area: Area, tokens: Tokens): Names | null {
   // Only these bytes can begin a name: codes of tokens that begin with a type letter of nm.
   const begins = Uint8Array.from(tokens.text, text => Number(/^[AaBbDdGgRrSsTtVvWw]/.test(text)));
   for (let at = (tokens.start & ~3) - 4; at >= Math.max(0, tokens.start - MAX_NAMES); at -= 4) {
+    if (++area.work > MAX_WORK) return null;
     const count = view.getUint32(at, true);
     if (count < 256 || count > MAX_SYMBOLS) continue;
     // In recent kernels each part has its own alignment only, before, all had a pointer's.
@@ -127,6 +133,7 @@ function startsWithNames({ bytes }: Area, begins: Uint8Array, start: number): bo
 
 function readNames(area: Area, countAt: number, start: number, count: number, limit: number): Names | null {
   const { bytes, view } = area;
+  area.work += count;
   const offsets = new Uint32Array(count);
   const lengths = new Uint16Array(count);
   const marks: number[] = [];

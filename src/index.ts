@@ -1,0 +1,18 @@
+// The library's face: a Xen host with domains on it, their consoles as streams, and what they tell when they end.
+
+export { CPU_MODELS, cpuModel } from './cpu/models/index.ts';
+export type { CpuModel } from './cpu/models/model.ts';
+export { type CrashRecord, type CrashRegister, crashDump, hypercallLine } from './hypervisor/crash.ts';
+export type { HypercallRecord } from './hypervisor/hypercalls/trace.ts';
+export { BuildError } from './toolstack/builder/error.ts';
+export type { GuestConsole, OutputListener } from './toolstack/guest-console.ts';
+export type { GuestDomain, ShutdownName } from './toolstack/guest-domain.ts';
+export {
+  Host,
+  type HostOptions,
+  type PvDomainOptions,
+  type RunEnd,
+  type RunOptions,
+  ramForGuests,
+} from './toolstack/host.ts';
+export * from './toolstack/image/index.ts';

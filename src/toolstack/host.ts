@@ -1,0 +1,259 @@
+// A whole Xen host: processor, hypervisor, XenStore and console daemons, and the domains on it.
+import { PvConsole } from '../backends/console/pv-console.ts';
+import type { Connection } from '../backends/xenstore/connection.ts';
+import { DomainConnection } from '../backends/xenstore/domain-connection.ts';
+import { type DomainTreeSpec, initDom0Tree, writeDomainTree } from '../backends/xenstore/domain-tree.ts';
+import { XenStore } from '../backends/xenstore/store.ts';
+import { EngineMemory } from '../cpu/memory.ts';
+import { CPU_MODELS, cpuModel } from '../cpu/models/index.ts';
+import type { CpuModel } from '../cpu/models/model.ts';
+import { createProcessor } from '../cpu/processor.ts';
+import type { Domain } from '../hypervisor/domain.ts';
+import { mapForHost } from '../hypervisor/grants/host-access.ts';
+import { Hypervisor } from '../hypervisor/hypervisor.ts';
+import { Scheduler } from '../hypervisor/schedule.ts';
+import { Clock, RealTicks, VirtualTicks } from '../hypervisor/time/clock.ts';
+import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
+import { XsError } from '../protocols/xenstore.ts';
+import { BuildError } from './builder/error.ts';
+import { buildPv } from './builder/pv.ts';
+import { Wakeable, yieldToEventLoop } from './event-loop.ts';
+import { GuestConsole } from './guest-console.ts';
+import { GuestDomain } from './guest-domain.ts';
+import type { KernelImage } from './image/kernel.ts';
+
+export interface HostOptions {
+  /** Machine memory of the host: that of all domains and a little for Xen itself (see ramForGuests). */
+  ramBytes: number;
+  /** A processor model or its name; default: the first of CPU_MODELS. */
+  cpu?: CpuModel | string;
+  /** virtual: time is executed instructions, and idle time is skipped. real: the surroundings' clock. Default: virtual. */
+  clock?: 'virtual' | 'real';
+  /** Nanoseconds since 1970 when the host starts. Default: the start of 2026 on a virtual clock, now on a real one. */
+  wallClock?: bigint;
+  /** The hypervisor's log: lines in Xen's form, `(XEN) ...`. */
+  log?: (line: string) => void;
+}
+
+export interface PvDomainOptions {
+  image: KernelImage;
+  initrd?: Uint8Array | null;
+  cmdline?: string;
+  memoryMiB: number;
+  vcpus?: number;
+  name?: string;
+}
+
+export interface RunOptions {
+  /** Run until this is true; looked at every few milliseconds. */
+  until?: () => boolean;
+  /** Run at most about this many further instructions. */
+  instructions?: bigint;
+  /** What to do when no guest can ever run again by itself: return (default), or wait for input from outside. */
+  whenIdle?: 'return' | 'wait';
+  signal?: AbortSignal;
+}
+
+export type RunEnd = 'until' | 'instructions' | 'idle' | 'aborted';
+
+const MIB = 1 << 20;
+const PAGES_PER_MIB = 256;
+/** What a domain may own beyond its memory: libxl's slack of 1 MiB. */
+const SLACK_PAGES = 256;
+const DEFAULT_WALL_CLOCK = 1767225600n * 1_000_000_000n; // 2026-01-01
+const MAX_VCPUS = 128;
+/** Longest time in ms that run() keeps the thread. */
+const TURN_MS = 20;
+const GNTTAB_RESERVED_CONSOLE = 0;
+const GNTTAB_RESERVED_XENSTORE = 1;
+
+/** Machine memory, in bytes, for a host with guests of this many MiB together. */
+export function ramForGuests(memoryMiB: number): number {
+  // Page tables, the M2P (1/512 of the memory), grant tables, the slack that a domain may take.
+  return (memoryMiB + Math.ceil(memoryMiB / 256) + 8) * MIB;
+}
+
+export class Host {
+  readonly hypervisor: Hypervisor;
+  readonly scheduler: Scheduler;
+  readonly store: XenStore;
+  readonly cpu: CpuModel;
+  readonly domains = new Map<number, GuestDomain>();
+  private readonly consoles = new Map<number, PvConsole>();
+  private readonly sleeper = new Wakeable();
+  private nextDomid = 1;
+
+  /** Compiles the processor; takes well under a second. */
+  static async create(options: HostOptions): Promise<Host> {
+    return new Host(options);
+  }
+
+  private constructor(options: HostOptions) {
+    this.cpu = typeof options.cpu === 'string' ? modelByName(options.cpu) : (options.cpu ?? CPU_MODELS[0]);
+    const processor = createProcessor(new EngineMemory(options.ramBytes), this.cpu);
+    const real = options.clock === 'real';
+    const tscHz = BigInt(this.cpu.frequencyKHz) * 1000n;
+    let scheduler: Scheduler | null = null;
+    const ticks = real
+      ? new RealTicks(() => performance.now(), tscHz)
+      : new VirtualTicks(() => scheduler?.retiredNow() ?? 0n);
+    const wallClockAtBoot = options.wallClock ?? (real ? BigInt(Date.now()) * 1_000_000n : DEFAULT_WALL_CLOCK);
+    const clock = new Clock(ticks, { tscHz, wallClockAtBoot });
+    const log = options.log ?? (() => {});
+    this.hypervisor = new Hypervisor({ processor, clock, log });
+    scheduler = new Scheduler(this.hypervisor);
+    this.scheduler = scheduler;
+    this.store = new XenStore({
+      domainExists: domid => domid === 0 || this.hypervisor.domains.has(domid),
+      attach: (connection, _gfn, port) => this.attachStore(connection, port),
+      log,
+    });
+    initDom0Tree(this.store.host);
+    this.hypervisor.onDomainStopped = domain => this.domainStopped(domain);
+  }
+
+  /** Instructions that all guests together have executed. */
+  get instructions(): bigint {
+    return this.scheduler.retiredNow();
+  }
+
+  /** System time in ns since the host's start. */
+  get timeNs(): bigint {
+    return this.hypervisor.clock.nowNs();
+  }
+
+  /**
+   * Builds a PV guest, which runs with the next run(). Throws BuildError where it cannot be started, with one sentence for the user.
+   */
+  createPvDomain(options: PvDomainOptions): GuestDomain {
+    const { image, memoryMiB, vcpus = 1, cmdline = '', initrd = null } = options;
+    if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
+      throw new BuildError(`a PV guest has 1 to ${MAX_VCPUS} processors, not ${vcpus}`);
+    }
+    const pages = Math.floor(memoryMiB * PAGES_PER_MIB);
+    const id = this.nextDomid;
+    const uuid = `00000000-0000-4000-8000-${id.toString(16).padStart(12, '0')}`;
+    const domain = this.hypervisor.createDomain({
+      id,
+      name: options.name ?? `domain-${id}`,
+      abi: 'pv64',
+      vcpus,
+      maxPages: pages + SLACK_PAGES,
+      handle: uuidBytes(uuid),
+    });
+    try {
+      const storePort = domain.events.allocUnbound(0);
+      const consolePort = domain.events.allocUnbound(0);
+      const built = buildPv(domain, { image, initrd, cmdline, pages, storePort, consolePort });
+      const tree: DomainTreeSpec = {
+        domid: id,
+        uuid,
+        name: domain.name,
+        type: 'pv',
+        maxVcpus: vcpus,
+        targetKb: memoryMiB * 1024,
+        maxKb: memoryMiB * 1024,
+        store: { ringRef: built.storeMfn, port: storePort },
+        console: { ringRef: built.consoleMfn, port: consolePort },
+        kernel: image.name,
+        commandLine: cmdline,
+        startTime: Number(this.hypervisor.clock.wallClockAtBoot / 1_000_000n) / 1000,
+      };
+      writeDomainTree(this.store.host, tree);
+      const console = this.attachConsole(domain, consolePort);
+      this.store.introduce(id, built.storeMfn, storePort);
+      const guest = new GuestDomain(domain, console, tree, this.store.host);
+      this.domains.set(id, guest);
+      this.nextDomid++;
+      return guest;
+    } catch (error) {
+      // A domain that was never built has run nothing and mapped nothing, but its pages are gone from this host.
+      domain.isDying = true;
+      throw error;
+    }
+  }
+
+  private pageOf(domain: Domain, ref: number): SharedPage {
+    const { offset } = mapForHost(domain, ref, false);
+    return sharedPage(this.hypervisor.memory.u8.subarray(offset, offset + 4096));
+  }
+
+  private attachConsole(domain: Domain, port: number): GuestConsole {
+    const console = new GuestConsole(() => this.sleeper.wake());
+    const channel = domain.events.bindHost(port, () => backend.onEvent());
+    const backend = new PvConsole({
+      page: this.pageOf(domain, GNTTAB_RESERVED_CONSOLE),
+      notify: () => channel.notify(),
+      output: bytes => console.print(bytes),
+    });
+    console.connect(backend);
+    this.consoles.set(domain.id, backend);
+    return console;
+  }
+
+  private attachStore(connection: Connection, port: number): void {
+    const domain = this.hypervisor.domains.get(connection.domain?.domid ?? -1);
+    if (!domain) throw new XsError('ENOENT', 'no such domain');
+    const channel = domain.events.bindHost(port, () => ring.onEvent());
+    const ring = new DomainConnection({
+      store: this.store,
+      connection,
+      page: this.pageOf(domain, GNTTAB_RESERVED_XENSTORE),
+      notify: () => channel.notify(),
+    });
+  }
+
+  private domainStopped(domain: Domain): void {
+    // Within a hypercall: the daemons hear of it afterwards.
+    this.hypervisor.hostEvents.raise(() => {
+      this.consoles.get(domain.id)?.onEvent();
+      this.store.domainShutdown(domain.id);
+    });
+  }
+
+  /** Runs the guests. Other work of this thread gets its turn every few milliseconds. */
+  async run(options: RunOptions = {}): Promise<RunEnd> {
+    const { until, signal, instructions, whenIdle = 'return' } = options;
+    const limit = instructions === undefined ? null : this.scheduler.retired + instructions;
+    let turnEnds = performance.now() + TURN_MS;
+    for (;;) {
+      if (signal?.aborted) return 'aborted';
+      if (until?.()) return 'until';
+      if (limit !== null && this.scheduler.retired >= limit) return 'instructions';
+      const result = this.scheduler.step();
+      if (result.kind === 'ran') {
+        if (performance.now() < turnEnds) continue;
+        await yieldToEventLoop();
+      } else if (result.kind === 'wait') {
+        await this.sleepUntil(result.untilNs, signal);
+      } else {
+        if (until?.()) return 'until';
+        if (whenIdle === 'return') return 'idle';
+        await this.sleep(Number.POSITIVE_INFINITY, signal);
+      }
+      turnEnds = performance.now() + TURN_MS;
+    }
+  }
+
+  private async sleepUntil(ns: bigint, signal: AbortSignal | undefined): Promise<void> {
+    await this.sleep(Number(ns - this.timeNs) / 1e6, signal);
+  }
+
+  private async sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    const wake = (): void => this.sleeper.wake();
+    signal?.addEventListener('abort', wake, { once: true });
+    await this.sleeper.sleep(Math.max(0, ms));
+    signal?.removeEventListener('abort', wake);
+  }
+}
+
+function modelByName(name: string): CpuModel {
+  const model = cpuModel(name);
+  if (!model) throw new BuildError(`no CPU model "${name}"; there are ${CPU_MODELS.map(m => m.name).join(', ')}`);
+  return model;
+}
+
+function uuidBytes(uuid: string): Uint8Array {
+  const digits = uuid.replaceAll('-', '');
+  return Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(digits.slice(i * 2, i * 2 + 2), 16));
+}

@@ -727,11 +727,19 @@ export class WasmOps implements Ops {
 
   writeVector(operand: Operand, bits: 128 | 64 | 32, v: Vector): void {
     const x = operand as BoundOperand;
+    const e = this.e;
+    if (bits === 32 && x.kind === 'reg') {
+      // unlike a general register's, a vector register's other bits stay
+      e.push(this.registerAddress(x));
+      e.push(node(this.vectorLow(v)));
+      e.memory(Op.i64Store32, 0);
+      this.committed = true;
+      return;
+    }
     if (bits < 128) {
       this.write(operand, bits as 64 | 32, this.zext(bits as 64 | 32, this.vectorLow(v)));
       return;
     }
-    const e = this.e;
     if (x.kind === 'reg') {
       e.push(this.registerAddress(x));
       e.push(node(v));

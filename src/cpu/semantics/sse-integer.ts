@@ -10,8 +10,6 @@ export function direct(op: string): Lanes {
 /** PANDN: ~dst & src. */
 export const pandn: Lanes = (o, x, y) => o.vec('v128.andnot', [y, x]);
 
-/** PADDSW and others name themselves; what follows needs more than one step. */
-
 /** High halves of 32-bit products: PMULHW, PMULHUW. */
 export function multiplyHigh(sign: 's' | 'u'): Lanes {
   const lanes = [0, 1, 2, 3, 4, 5, 6, 7].flatMap(i => [i * 4 + 2, i * 4 + 3]);
@@ -70,8 +68,7 @@ export function horizontal(op: string, laneBytes: 2 | 4): Lanes {
     for (let at = odd * laneBytes; at < 32; at += 2 * laneBytes) for (let b = 0; b < laneBytes; b++) lanes.push(at + b);
     return lanes;
   };
-  return (o, x, y) =>
-    o.vec(op, [o.vec('i8x16.shuffle', [x, y], pick(0)), o.vec('i8x16.shuffle', [x, y], pick(1))]);
+  return (o, x, y) => o.vec(op, [o.vec('i8x16.shuffle', [x, y], pick(0)), o.vec('i8x16.shuffle', [x, y], pick(1))]);
 }
 
 /** PSIGN: negated where the source is negative, 0 where it is 0. */
@@ -102,8 +99,7 @@ export const phminposuw: Lanes = (o, _x, y) => {
 
 /** Sums of distances between four bytes of the source and eight neighbourhoods of the destination. */
 export function mpsadbw(o: Ops, x: Vector, y: Vector, imm: Value): Vector {
-  const field = (shift: number, mask: number) =>
-    o.let(o.bin('and', o.bin('shl', imm, o.const(shift)), o.const(mask)));
+  const field = (shift: number, mask: number) => o.let(o.bin('and', o.bin('shl', imm, o.const(shift)), o.const(mask)));
   const block = field(2, 12); // imm[1:0] * 4
   const window = field(0, 4); // imm[2] * 4
   const iota = o.constVector(0x0706050403020100n, 0x0f0e0d0c0b0a0908n);

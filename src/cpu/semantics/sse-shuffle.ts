@@ -2,16 +2,7 @@
 // (SDM Vol. 2: PUNPCK, PSHUF, SHUFPS, PALIGNR, PINSR, PEXTR, INSERTPS and their families).
 import type { Operand, Ops, Value, Vector, Width } from './ops.ts';
 import { maskFromBits } from './sse-integer.ts';
-import {
-  enterMmx,
-  type Lanes,
-  type LanesImmediate,
-  mmxSource,
-  repeat,
-  source,
-  writeMmx,
-  zero,
-} from './sse-operands.ts';
+import { enterMmx, type Lanes, type LanesImmediate, mmxSource, repeat, writeMmx } from './sse-operands.ts';
 import { waitForPending } from './x87-instructions.ts';
 
 const IOTA_LOW = 0x0706050403020100n;
@@ -98,7 +89,8 @@ export const palignr: LanesImmediate = (o, x, y, imm) => {
   ]);
 };
 /** The 64-bit form has both operands in one vector. */
-export const palignrMmx: LanesImmediate = (o, x, y, imm) => psrldq(o, o.vectorFrom(o.vectorLow(y), o.vectorLow(x)), imm);
+export const palignrMmx: LanesImmediate = (o, x, y, imm) =>
+  psrldq(o, o.vectorFrom(o.vectorLow(y), o.vectorLow(x)), imm);
 
 /** Whole-register shifts by bytes. */
 export function psrldq(o: Ops, x: Vector, count: Value): Vector {
@@ -176,9 +168,7 @@ export function pinsrwMmx(o: Ops, _w: Width, dst: Operand, src: Operand, imm: Op
 export function insertps(o: Ops, _w: Width, dst: Operand, src: Operand, imm: Operand): void {
   const i = o.let(o.read(imm, 8));
   const v =
-    src.kind === 'mem'
-      ? o.read(src, 32)
-      : extractLane(o, o.readVector(src, 128), 32, 4, o.bin('shr_u', i, o.const(6)));
+    src.kind === 'mem' ? o.read(src, 32) : extractLane(o, o.readVector(src, 128), 32, 4, o.bin('shr_u', i, o.const(6)));
   const inserted = insertLane(o, o.readVector(dst, 128), 32, 4, o.bin('shr_u', i, o.const(4)), v);
   o.writeVector(dst, 128, o.vec('v128.andnot', [inserted, maskFromBits(o, i, 'i32x4')]));
 }
@@ -204,14 +194,4 @@ export function widen(sign: 's' | 'u', steps: readonly LaneWidth[]) {
       v = o.vec(`${SHAPES[steps[i]]}.extend_low_${SHAPES[steps[i - 1]]}_${sign}`, [v]);
     o.writeVector(dst, 128, v);
   };
-}
-
-/** PTEST's and others' need of an aligned source without a result. */
-export function anyTrue(o: Ops, v: Vector): Value {
-  return o.vecToValue('v128.any_true', [v]);
-}
-
-/** MOVHLPS and MOVLHPS come as fixed shuffles; MOVQ zeroes the upper half. */
-export function lowHalf(o: Ops, src: Operand): Vector {
-  return o.vectorFrom(o.vectorLow(source(o, src)), o.vectorLow(zero(o)));
 }

@@ -9,7 +9,7 @@ import { BlockCache } from './interp/blocks.ts';
 import { Handlers } from './interp/handlers.ts';
 import { hotVariants } from './interp/hot.ts';
 import { type Core, instantiateCore, RunResult } from './interp/main.ts';
-import { Rec } from './interp/record.ts';
+import { Head, Rec } from './interp/record.ts';
 import {
   FRAME_FLAGS,
   FRAME_SIZE,
@@ -51,6 +51,7 @@ const ATTRIBUTE_DB = 1 << 14;
 /** Salt of jump cache entries is the bank's generation and the mode; all ones match no entry. */
 const NO_SALT = 0xffffffff;
 const MODE_BITS = 9;
+const RECORD_SHIFT = 5;
 const MAX_FUEL = 0x3fffffff;
 const HINT_STACK = 1;
 
@@ -216,8 +217,14 @@ export class InterpretingProcessor implements Processor, SystemCore {
 
   /** Instructions executed so far by the vCPU that is loaded, also in the middle of run(). */
   private executed(): bigint {
-    return this.live.get(S.retired);
+    const { live } = this;
+    if (this.budget === 0) return live.get(S.retired);
+    const block = live.get32(S.block);
+    const unpaid = this.view.getUint32(block + Head.count, true) - ((live.get32(S.record) - block) >>> RECORD_SHIFT) + 1;
+    return live.get(S.retired) + BigInt(this.budget - unpaid) - BigInt.asIntN(64, live.get(S.fuel));
   }
+  /** Fuel given to the core's run() that is under way, 0 outside. */
+  private budget = 0;
 
   run(fuel: number): number {
     const { live } = this;
@@ -232,6 +239,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
       this.exact = step;
       this.syncSalt();
       live.set(S.fuel, BigInt(budget));
+      this.budget = budget;
       let result = this.core.run(budget);
       let rest = Number(BigInt.asIntN(64, live.get(S.fuel)));
       if (result === RunResult.fuel && rest > 0) {
@@ -241,6 +249,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
         rest = Number(BigInt.asIntN(64, live.get(S.fuel)));
       }
       this.exact = false;
+      this.budget = 0;
       let used = budget - rest;
       if (result === RunResult.left) {
         // an exit costs at least one instruction, so that a guest that only faults does not stop time

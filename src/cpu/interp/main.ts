@@ -256,9 +256,13 @@ function emitRun(inline: readonly { row: Row; variant: Variant }[], fn: Function
       if (emitHandler(e, row, variant, frame, fn)) advance();
     }
   }
-  // out of line
+  // out of line; where the run stands is left for helpers that ask for the time
   e.end();
   e.releaseAll(firstFree);
+  storeFuel(e);
+  e.i32(0);
+  e.get(BLOCK);
+  e.memory(Op.i32Store, STATE + S.block);
   e.get(PC);
   e.get(PC);
   e.memory(Op.i32Load16U, Rec.handler);

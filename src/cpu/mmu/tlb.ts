@@ -5,6 +5,9 @@
 import {
   FRAME_FLAGS,
   FrameFlag,
+  JUMP_CACHE,
+  JUMP_CACHE_ENTRIES,
+  JUMP_ENTRY_SIZE,
   TLB_BANK_COUNT,
   TLB_BANK_SIZE,
   TLB_BANKS,
@@ -37,6 +40,7 @@ const TABLES: Record<number, { offset: number; entries: number }> = {
 };
 /** A tag that no page has: its low bits are set. */
 const NO_TAG = -1;
+const GENERATIONS = 1 << 22;
 
 export class TlbBanks {
   current: Bank;
@@ -51,10 +55,19 @@ export class TlbBanks {
     this.i32 = memory.i32;
     for (let i = 0; i < TLB_BANK_COUNT; i++) {
       const address = TLB_BANKS + i * TLB_BANK_SIZE;
-      this.banks.push({ address, root: -1n, user: false, used: 0, generation: ++this.generations, empty: true });
+      this.banks.push({ address, root: -1n, user: false, used: 0, generation: this.nextGeneration(), empty: true });
       this.i32.fill(NO_TAG, address >> 2, (address + TLB_BANK_SIZE) >> 2);
     }
     this.current = this.banks[0];
+  }
+
+  /** Generations go into 23 bits of the jump cache's salts: when they are used up the cache is cleared and counting starts again. */
+  private nextGeneration(): number {
+    if (++this.generations < GENERATIONS) return this.generations;
+    this.memory.u8.fill(0, JUMP_CACHE, JUMP_CACHE + JUMP_CACHE_ENTRIES * JUMP_ENTRY_SIZE);
+    this.generations = 0;
+    for (const bank of this.banks) bank.generation = ++this.generations;
+    return ++this.generations;
   }
 
   /** Makes the bank of an address space current, taking the least recently used one where there is none. */
@@ -80,7 +93,7 @@ export class TlbBanks {
     if (bank.empty) return;
     this.i32.fill(NO_TAG, bank.address >> 2, (bank.address + TLB_BANK_SIZE) >> 2);
     bank.empty = true;
-    bank.generation = ++this.generations;
+    bank.generation = this.nextGeneration();
   }
 
   flushAll(): void {
@@ -121,7 +134,7 @@ export class TlbBanks {
         const at = (bank.address + offset + ((lo >>> 12) & (entries - 1)) * TLB_ENTRY_SIZE) >> 2;
         if (this.i32[at] === page && this.i32[at + 1] === hi) this.i32[at] = this.i32[at + 1] = NO_TAG;
       }
-      if (this.mayHaveJumps(bank, lo)) bank.generation = ++this.generations;
+      if (this.mayHaveJumps(bank, lo)) bank.generation = this.nextGeneration();
     }
   }
 
@@ -165,7 +178,7 @@ export class TlbBanks {
     this.dropByHost(AccessKind.read, host);
     this.dropByHost(AccessKind.write, host);
     this.dropByHost(AccessKind.execute, host);
-    for (const bank of this.banks) bank.generation = ++this.generations;
+    for (const bank of this.banks) bank.generation = this.nextGeneration();
   }
 
   private dropByHost(kind: number, host: number): void {

@@ -211,6 +211,7 @@ export function reloadSegments(vcpu: Vcpu): { failsafe: boolean; fault: GuestFau
   let failsafe = false;
   for (const index of [SEG.ds, SEG.es, SEG.fs, SEG.gs]) {
     const { selector } = cpu.readSegment(index);
+    if (selector <= RPL3) continue; // null as it stands
     try {
       retryWithLdt(vcpu, () => processor.loadSegment(index, selector));
     } catch (error) {

@@ -132,7 +132,7 @@ const TOOLS: readonly (readonly [string, readonly string[]])[] = [
 
 describe.each(TOOLS)('what %s %j makes (skipped where it is not installed)', (tool, options) => {
   const missing = spawnSync(tool, ['--version']).error !== undefined;
-  it.skipIf(missing).each([0, 1, 5, 4095, 70_000, 400_000])('of %i bytes', async size => {
+  it.skipIf(missing).each([0, 5, 250_000])('of %i bytes', async size => {
     for (const [what, data] of [
       ['sample', sampleBytes(size, size + 3)],
       ['zeros', new Uint8Array(size)],

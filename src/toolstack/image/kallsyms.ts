@@ -64,7 +64,7 @@ interface Tokens {
 interface Names {
   /** kallsyms_num_syms. */
   readonly countAt: number;
-  /** The offset of each symbol's compressed name (its bytes, after the length), and one more for the end. */
+  /** The offset of each symbol's compressed name (its bytes, after the length). */
   readonly offsets: Uint32Array;
   readonly lengths: Uint16Array;
 }
@@ -234,12 +234,16 @@ const align = (at: number, to: number) => Math.ceil(at / to) * to;
 
 class DecodedKallsyms implements Kallsyms {
   readonly addresses: BigUint64Array;
+  /** A copy of the names alone, so that the table does not keep the whole kernel in memory. */
   private readonly bytes: Uint8Array;
+  private readonly start: number;
   private readonly tokens: Tokens;
   private readonly names: Names;
 
   constructor(area: Area, tokens: Tokens, names: Names, addresses: BigUint64Array) {
-    this.bytes = area.bytes;
+    const last = names.offsets.length - 1;
+    this.start = names.offsets[0];
+    this.bytes = area.bytes.slice(this.start, names.offsets[last] + names.lengths[last]);
     this.tokens = tokens;
     this.names = names;
     this.addresses = addresses;
@@ -254,7 +258,7 @@ class DecodedKallsyms implements Kallsyms {
   }
 
   private expand(index: number): string {
-    const start = this.names.offsets[index];
+    const start = this.names.offsets[index] - this.start;
     let text = '';
     for (let at = start; at < start + this.names.lengths[index]; at++) text += this.tokens.text[this.bytes[at]];
     return text;

@@ -89,9 +89,9 @@ async function readBzImage(bytes: Uint8Array, name: string): Promise<KernelFile>
   return describe('bzImage', compression, elf, boot, bytes, name);
 }
 
-async function unpack(bytes: Uint8Array, name: string, maxSize: number | undefined): Promise<Uint8Array> {
+async function unpack(bytes: Uint8Array, name: string, size: number | undefined): Promise<Uint8Array> {
   try {
-    return await decompress(bytes, maxSize === undefined ? {} : { maxSize: Math.min(maxSize, 1 << 30) });
+    return await decompress(bytes, size === undefined ? {} : { size });
   } catch (error) {
     if (!(error instanceof DecompressError)) throw error;
     throw new ImageError(`${name}: the kernel in it cannot be decompressed: ${error.message}`, { cause: error });

@@ -52,21 +52,25 @@ export function decompressPieces(bytes: Uint8Array): Generator<Uint8Array, void>
 export interface DecompressOptions {
   /** The most bytes the output may have; 1 GiB unless given. */
   readonly maxSize?: number;
+  /** The output's size where it is known: it is then written in place, which halves the memory that this takes. */
+  readonly size?: number;
 }
 
 /** Decompresses the whole; the format is known by its magic number. Rejects with DecompressError. */
 export async function decompress(bytes: Uint8Array, options: DecompressOptions = {}): Promise<Uint8Array> {
-  const maxSize = options.maxSize ?? DEFAULT_MAX_SIZE;
+  const maxSize = Math.min(options.maxSize ?? DEFAULT_MAX_SIZE, options.size ?? Number.POSITIVE_INFINITY);
+  const whole = options.size === undefined ? null : new Uint8Array(maxSize);
   const pieces: Uint8Array[] = [];
   let size = 0;
   for (const piece of decompressPieces(bytes)) {
-    size += piece.length;
-    if (size > maxSize) {
+    if (size + piece.length > maxSize) {
       throw new DecompressError(detectCompression(bytes) ?? 'decompress', `the output is larger than ${maxSize} bytes`);
     }
-    pieces.push(piece);
+    if (whole === null) pieces.push(piece);
+    else whole.set(piece, size);
+    size += piece.length;
   }
-  return concatBytes(pieces);
+  return whole === null ? concatBytes(pieces) : whole.subarray(0, size);
 }
 
 function formatOf(bytes: Uint8Array): Format | undefined {

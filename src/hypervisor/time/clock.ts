@@ -20,6 +20,8 @@ export class Clock {
   /** Nanoseconds since 1970 at system time 0. */
   wallClockAtBoot: bigint;
   private readonly source: TickSource;
+  private askedNs = -1n;
+  private askedTicks = 0n;
 
   constructor(source: TickSource, options: { tscHz?: bigint; wallClockAtBoot?: bigint } = {}) {
     this.source = source;
@@ -57,16 +59,24 @@ export class Clock {
 
   /** Ticks until system time `ns`; 0 when it has passed. On a virtual clock: instructions that may run until then. */
   ticksUntil(ns: bigint): bigint {
-    const left = ticksFor(ns, this.scale) - this.source.ticks();
+    const left = this.ticksAt(ns) - this.source.ticks();
     return left > 0n ? left : 0n;
+  }
+
+  /** The tick at which system time `ns` comes. The run loop asks for the same deadline again and again. */
+  private ticksAt(ns: bigint): bigint {
+    if (ns !== this.askedNs) {
+      this.askedNs = ns;
+      this.askedTicks = ticksFor(ns, this.scale);
+    }
+    return this.askedTicks;
   }
 
   /** Fires all timers that are due. Returns how many. */
   fireDue(): number {
     const next = this.timers.next();
-    if (next === null) return 0;
-    const now = this.nowNs();
-    return next <= now ? this.timers.fire(now) : 0;
+    if (next === null || this.source.ticks() < this.ticksAt(next)) return 0;
+    return this.timers.fire(this.nowNs());
   }
 
   /** Idle: jumps to system time `ns`. False on a real clock, where the caller has to wait instead. */

@@ -1,17 +1,19 @@
 // The hypervisor: one processor, its frames, the domains on it.
 import type { EngineMemory } from '../cpu/memory.ts';
 import type { Processor } from '../cpu/types.ts';
-import { Domain, type DomainConfig, type DomId, type MemoryMapEntry } from './domain.ts';
+import { Domain, type DomainConfig, type DomId, type MemoryMapEntry, ShutdownReason } from './domain.ts';
 import { DOMID_FIRST_RESERVED, DOMID_SELF } from './domain-ids.ts';
 import { XenError } from './errors.ts';
 import { EventChannels } from './events/event-channels.ts';
 import { HostEvents } from './events/host-port.ts';
 import { Virq } from './events/virq.ts';
 import { GrantTable } from './grants/grant-table.ts';
+import { releaseMappings } from './grants/mapping.ts';
 import type { HypercallRecord } from './hypercalls/trace.ts';
 import { AddressSpace } from './memory/address-space.ts';
 import { FrameTable } from './memory/frame-table.ts';
 import { M2p } from './memory/m2p.ts';
+import { framesHeldByOthers, relinquishMemory } from './memory/relinquish.ts';
 import { protectedStore } from './memory/writable-tables.ts';
 import type { Clock } from './time/clock.ts';
 import { VcpuTime } from './time/vcpu-time.ts';
@@ -84,6 +86,35 @@ export class Hypervisor {
     domain.watchdogs = new Watchdogs(domain);
     this.domains.set(config.id, domain);
     return domain;
+  }
+
+  /**
+   * Takes a domain down and gives back what it had. It is gone at once, unless others still map frames of its own: then it stays in
+   * `domains`, dying, until reap() finds that they have let go.
+   */
+  destroyDomain(domain: Domain): void {
+    if (domain.isDying) return;
+    domain.shutdown ??= { code: ShutdownReason.poweroff };
+    domain.isDying = true;
+    for (const vcpu of domain.vcpus) vcpu.time.destroy();
+    domain.watchdogs.destroy();
+    domain.events.destroy();
+    if (this.loaded?.domain === domain) {
+      this.loaded = null;
+      this.processor.selectAddressSpace(BigInt(this.addressSpace.idleRoot) << 12n, false);
+    }
+    releaseMappings(domain);
+    domain.grants.destroy();
+    relinquishMemory(domain);
+    this.reap();
+    this.domains.get(0)?.events.sendGlobalVirq(Virq.domExc);
+  }
+
+  /** Forgets dying domains that nobody holds frames of any more. */
+  reap(): void {
+    for (const domain of this.domains.values()) {
+      if (domain.isDying && framesHeldByOthers(domain) === 0) this.domains.delete(domain.id);
+    }
   }
 
   /** Domain.shutDown reports here. */

@@ -158,10 +158,15 @@ export class Guest {
     return type.read(this.host.memory.view, at + index * type.size(64), 64);
   }
 
-  mmuUpdate(updates: readonly (readonly [ptr: bigint, val: bigint])[], domain: number = DOMID_SELF): number {
+  mmuUpdate(updates: Updates, domain: number = DOMID_SELF): number {
+    return this.mmuUpdateAt(0, updates, domain);
+  }
+  /** With the requests at an offset of the argument page. */
+  mmuUpdateAt(offset: number, updates: Updates, domain: number = DOMID_SELF): number {
     const pointer = this.put(
       mmuUpdate,
       updates.map(([ptr, val]) => ({ ptr, val })),
+      offset,
     );
     return this.call('mmu_update', pointer, updates.length, 0, domain);
   }
@@ -199,6 +204,8 @@ export class Guest {
     if (rc !== 0) throw new Error(`protect: ${errnoName(rc)}`);
   }
 }
+
+type Updates = readonly (readonly [ptr: bigint, val: bigint])[];
 
 interface MmuextOp {
   cmd: number;

@@ -32,10 +32,13 @@ const notOffered: SubOperation = () => {
 const noSuchOperation: SubOperation = () => {
   throw new XenError('ENOSYS');
 };
-const privilegedNothing: SubOperation = vcpu => {
-  requirePrivileged(vcpu.domain);
-  return 0;
-};
+/** The control domain's: -EPERM before anything is looked at. */
+function privileged(operation: SubOperation): SubOperation {
+  return (vcpu, pointer) => {
+    requirePrivileged(vcpu.domain);
+    return operation(vcpu, pointer);
+  };
+}
 
 /** Writes a memory map into a guest's buffer of entries of 20 bytes: address u64, size u64, type u32. */
 function writeMap(vcpu: Vcpu, buffer: bigint, entries: readonly MemoryMapEntry[]): void {
@@ -108,24 +111,25 @@ const OPERATIONS = new Map<number, SubOperation>([
   ],
   [
     XENMEM.machine_memory_map,
-    op(inout(abi.xenMemoryMap), (vcpu, a) => {
-      requirePrivileged(vcpu.domain);
-      const map = vcpu.domain.hypervisor.machineMemoryMap;
-      if (a.buffer === 0n) return { nrEntries: map.length };
-      if (a.nrEntries < map.length) throw new XenError('EINVAL');
-      writeMap(vcpu, a.buffer, map);
-      return { nrEntries: map.length };
-    }),
+    privileged(
+      op(inout(abi.xenMemoryMap), (vcpu, a) => {
+        const map = vcpu.domain.hypervisor.machineMemoryMap;
+        if (a.buffer === 0n) return { nrEntries: map.length };
+        if (a.nrEntries < map.length) throw new XenError('EINVAL');
+        writeMap(vcpu, a.buffer, map);
+        return { nrEntries: map.length };
+      }),
+    ),
   ],
   [XENMEM.exchange, memoryExchange],
   [XENMEM.add_to_physmap, forTranslated],
   [XENMEM.add_to_physmap_batch, forTranslated],
   [XENMEM.remove_from_physmap, forTranslated],
-  [XENMEM.set_pod_target, privilegedNothing],
+  [XENMEM.set_pod_target, privileged(() => 0)],
   [XENMEM.get_pod_target, noSuchOperation],
   [XENMEM.get_sharing_freed_pages, () => 0],
   [XENMEM.get_sharing_shared_pages, () => 0],
-  [XENMEM.claim_pages, privilegedNothing],
+  [XENMEM.claim_pages, privileged(() => 0)],
   [XENMEM.get_vnumainfo, notOffered],
   [XENMEM.acquire_resource, notOffered],
 ]);

@@ -42,11 +42,14 @@ export class AddressSpace {
   private readonly xenGdt: Mfn;
   /** What stands in place of GDT pages that the guest has not set. */
   private readonly zero: Mfn;
+  /** An address space with nothing in it, for the processor while no guest's tables are to be used. */
+  readonly idleRoot: Mfn;
 
   constructor(hypervisor: Hypervisor) {
     this.hypervisor = hypervisor;
     this.m2pL3 = this.mapM2p();
     this.zero = this.table();
+    this.idleRoot = this.table();
     this.xenGdt = this.table();
     const { view } = hypervisor.memory;
     const gdt = hypervisor.memory.frameOffset(this.xenGdt);

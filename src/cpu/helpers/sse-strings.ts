@@ -1,0 +1,122 @@
+// PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM (SDM Vol. 1, 12.8.3; Vol. 2B, 4.1) and the masked stores of MASKMOVQ and MASKMOVDQU.
+import { Flag, lazyFlags } from '../flags.ts';
+import { R, S } from '../layout.ts';
+import type { CpuState } from '../state.ts';
+import type { Helper, HelperCore } from './core.ts';
+import { vectorsOf } from './vector-registers.ts';
+
+const VECTOR_BYTES = 16;
+
+/** Elements of a string operand, and how many of them count. */
+interface Elements {
+  values: number[];
+  length: number;
+}
+
+/** @param control imm8: bit 0 words, bit 1 signed */
+function elementsOf(bytes: Uint8Array, control: number): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, VECTOR_BYTES);
+  const words = (control & 1) !== 0;
+  const signed = (control & 2) !== 0;
+  return Array.from({ length: words ? 8 : 16 }, (_, i) => {
+    if (words) return signed ? view.getInt16(2 * i, true) : view.getUint16(2 * i, true);
+    return signed ? view.getInt8(i) : view.getUint8(i);
+  });
+}
+
+function implicitLength(values: readonly number[]): number {
+  const end = values.indexOf(0);
+  return end < 0 ? values.length : end;
+}
+
+/** The absolute value of EAX or EDX (RAX, RDX with REX.W), at most the number of elements. */
+function explicitLength(register: bigint, width: number, most: number): number {
+  const signed = BigInt.asIntN(width, register);
+  const length = signed < 0n ? -signed : signed;
+  return length > BigInt(most) ? most : Number(length);
+}
+
+const EQUAL_ANY = 0;
+const RANGES = 1;
+const EQUAL_EACH = 2;
+
+/** Does element j of the second operand match, by the aggregation that imm8 bits 3-2 choose? */
+function matches(aggregation: number, first: Elements, second: Elements, j: number): boolean {
+  const { values: a, length: m } = first;
+  const { values: b, length: n } = second;
+  switch (aggregation) {
+    case EQUAL_ANY:
+      return j < n && a.slice(0, m).includes(b[j]);
+    case RANGES:
+      for (let i = 0; j < n && i + 1 < m; i += 2) if (a[i] <= b[j] && b[j] <= a[i + 1]) return true;
+      return false;
+    case EQUAL_EACH:
+      return j < n && j < m ? a[j] === b[j] : j >= n && j >= m;
+    default:
+      // equal ordered: the first operand's string begins here, as far as the register reaches
+      for (let i = 0; i < m && j + i < b.length; i++) if (j + i >= n || a[i] !== b[j + i]) return false;
+      return true;
+  }
+}
+
+/** Compares and sets the flags. Returns IntRes2, a bit an element. @param width 0: lengths are implicit */
+function compare(state: CpuState, dst: bigint, imm: bigint, width: bigint): { bits: number; count: number } {
+  const { lanes8, scratch } = vectorsOf(state);
+  const control = Number(imm);
+  const a = elementsOf(lanes8[Number(dst)], control);
+  const b = elementsOf(scratch.subarray(0, VECTOR_BYTES), control);
+  const count = a.length;
+  const lengthOf = (values: number[], register: number) =>
+    width === 0n ? implicitLength(values) : explicitLength(state.gpr[register], Number(width), count);
+  const first = { values: a, length: lengthOf(a, R.rax) };
+  const second = { values: b, length: lengthOf(b, R.rdx) };
+  let bits = 0;
+  for (let j = 0; j < count; j++) if (matches((control >> 2) & 3, first, second, j)) bits |= 1 << j;
+  const all = (1 << count) - 1;
+  if (control & 0x10) bits ^= control & 0x20 ? (1 << second.length) - 1 : all;
+  const flags =
+    (bits !== 0 ? Flag.CF : 0) |
+    (second.length < count ? Flag.ZF : 0) |
+    (first.length < count ? Flag.SF : 0) |
+    (bits & 1 ? Flag.OF : 0);
+  const { ccResult, ccAux } = lazyFlags(flags);
+  state.set(S.ccResult, ccResult);
+  state.set(S.ccAux, ccAux);
+  return { bits, count };
+}
+
+function compareStringsIndex({ state }: HelperCore, dst: bigint, imm: bigint, width: bigint): bigint {
+  const { bits, count } = compare(state, dst, imm, width);
+  if (bits === 0) return BigInt(count);
+  const last = 31 - Math.clz32(bits);
+  const first = 31 - Math.clz32(bits & -bits);
+  return BigInt(imm & 0x40n ? last : first);
+}
+
+function compareStringsMask({ state }: HelperCore, dst: bigint, imm: bigint, width: bigint): bigint {
+  const { bits, count } = compare(state, dst, imm, width);
+  const xmm0 = vectorsOf(state).lanes8[0];
+  const elementBytes = VECTOR_BYTES / count;
+  for (let i = 0; i < VECTOR_BYTES; i++) {
+    if (imm & 0x40n) xmm0[i] = (bits >> Math.floor(i / elementBytes)) & 1 ? 0xff : 0;
+    else xmm0[i] = i < 2 ? (bits >> (8 * i)) & 0xff : 0;
+  }
+  return 0n;
+}
+
+/** Stores runs of bytes of the scratch area whose mask byte, 16 bytes behind, has its top bit set. */
+function maskedStore(core: HelperCore, linear: bigint, bytes: bigint): void {
+  const { scratch } = vectorsOf(core.state);
+  const count = Number(bytes);
+  const chosen = (i: number) => i < count && (scratch[VECTOR_BYTES + i] & 0x80) !== 0;
+  const data = scratch.slice(0, count);
+  for (let i = 0; i < count; i++) {
+    if (!chosen(i)) continue;
+    let end = i;
+    while (chosen(end)) end++;
+    core.writeLinear(BigInt.asUintN(64, linear + BigInt(i)), data.subarray(i, end));
+    i = end;
+  }
+}
+
+export const sseStringHelpers: Record<string, Helper> = { compareStringsIndex, compareStringsMask, maskedStore };

@@ -191,6 +191,15 @@ describe('queues', () => {
     expect(domain.events.bindIpi(0)).toBe(port);
   });
 
+  it('what the guest left in the link of a tail is replaced', () => {
+    const [a, b] = [0, 0].map(() => domain.events.bindIpi(0));
+    domain.events.send(a);
+    host.memory.u32[guest.word(a)] |= 0x15555;
+    domain.events.send(b);
+    expect(host.memory.u32[guest.word(a)] & WORD.link).toBe(b);
+    expect(guest.drain()).toEqual([a, b]);
+  });
+
   it('ports reach beyond 4096', () => {
     for (let i = 1; i < 5; i++) expandArray(addPage());
     let port = 0;

@@ -449,6 +449,21 @@ describe('copy', () => {
     expect(copy({ source: nobody, dest: own(0), len: 8, flags: 1 })).toBe(GNTST.bad_domain);
   });
 
+  it('while the grant is mapped, copies use the mapped page or nothing', () => {
+    grant(9, user.id, page);
+    map({ ref: 9, flags: GNTMAP.host_map | GNTMAP.readonly, hostAddr: LINEAR });
+    const other = host.frame(owner);
+    owner.grants.entries.permit(9, user.id, BigInt(other), GTF.permit_access);
+    expect(fetch(9, 16, 0, 1)).toBe(0);
+    expect(host.bytes(mine)[0]).toBe(16);
+    expect(copy({ source: own(0), dest: theirs(9, 0), len: 1, flags: 2 })).toBe(GNTST.general_error);
+    expect([counts(other), counts()]).toEqual([
+      [1, 0],
+      [2, 0],
+    ]);
+    expect(flagsOf(9) & GTF.writing).toBe(0);
+  });
+
   it('does not write to page tables', () => {
     expect(copy({ source: own(0), dest: { u: frame(l1), domid: SELF, offset: 0 }, len: 8, flags: 0 })).toBe(
       GNTST.general_error,

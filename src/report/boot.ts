@@ -1,0 +1,63 @@
+// What a report needs of a machine: how it is asked for and what it answers. A small part of the library's face, so that reports
+// can be made of anything that boots (and tested without booting).
+
+import type { CrashRecord } from '../hypervisor/crash.ts';
+import type { KernelImage } from '../toolstack/image/index.ts';
+import type { Mode } from '../toolstack/image/modes.ts';
+
+export type { CrashRecord } from '../hypervisor/crash.ts';
+export type { HypercallRecord } from '../hypervisor/hypercalls/trace.ts';
+
+/** The kernel as a boot needs it. Plain data: it can be sent to a worker. */
+export type BootImage = Omit<KernelImage, 'modules'>;
+
+export interface BootRequest {
+  readonly image: BootImage;
+  readonly mode: Mode;
+  /** A name of src/cpu/models. */
+  readonly cpuModel: string;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  /** The initramfs that the kernel is given. */
+  readonly initrd: Uint8Array;
+  readonly commandLine: string;
+  readonly clock: 'virtual' | 'real';
+}
+
+export type EndReason =
+  | 'poweroff'
+  | 'reboot'
+  | 'suspend'
+  | 'crash'
+  | 'watchdog'
+  /** No vCPU can ever run again, and nothing outside is there to wake one. */
+  | 'idle'
+  /** destroy() was called. */
+  | 'destroyed';
+
+export interface DomainEnd {
+  readonly reason: EndReason;
+  /** What there was to see, where the domain crashed. */
+  readonly crash: CrashRecord | null;
+}
+
+/** A machine that runs. It runs between turns of the event loop. */
+export interface BootedDomain {
+  readonly console: {
+    /** The console's bytes as they come, split anywhere. */
+    onData(listener: (bytes: Uint8Array) => void): void;
+    write(bytes: Uint8Array): void;
+  };
+  /** The hypervisor's log, a line in Xen's form at a time, without line breaks. */
+  onLog(listener: (line: string) => void): void;
+  /** Retired so far, by all its processors. */
+  readonly instructions: number;
+  /** Resolves when the domain has ended. Rejects for a mistake of the host, never for anything that the guest did. */
+  wait(): Promise<DomainEnd>;
+  /** What there is to see of a domain that still runs: for a report on one that hangs. */
+  inspect(): CrashRecord | null;
+  destroy(): void;
+}
+
+/** Makes the domain and lets it run. Rejects with a sentence for a person where it cannot be made. */
+export type StartDomain = (request: BootRequest) => Promise<BootedDomain>;

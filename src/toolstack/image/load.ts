@@ -38,9 +38,11 @@ export async function loadImages(files: readonly NamedFile[]): Promise<KernelIma
   if (plain.length > 1) throw new ImageError(`${plain[1].name}: a second kernel; only packages can be given together`);
   if (plain.length === 1) {
     const [file] = plain;
+    // First the digest, for which the file may be copied, then the kernel: each takes tens of megabytes.
+    const digest = await sha256(file.bytes);
     const kernel = await readKernel(file.bytes, file.name);
     const modules = packages.length > 0 && kernel.release !== '' ? new ModuleTree(kernel.release, packages) : null;
-    return { ...kernel, name: file.name, sha256: await sha256(file.bytes), config: null, modules };
+    return { ...kernel, name: file.name, sha256: digest, config: null, modules };
   }
   return loadFromPackages(packages, sources);
 }
@@ -55,6 +57,7 @@ async function loadFromPackages(
     const content = findKernel(pack);
     if (content === null) continue;
     const file = sources.get(pack)!;
+    const digest = await sha256(file.bytes);
     const kernel = await readKernel(content.kernel, `${pack.name}: ${content.path}`);
     const { release } = content;
     const config = content.config ?? findConfig(order, pack, release);
@@ -62,7 +65,7 @@ async function loadFromPackages(
     return {
       ...kernel,
       name: file.name,
-      sha256: await sha256(file.bytes),
+      sha256: digest,
       config: config === null ? null : parseConfig(config),
       modules: withModules.length > 0 ? new ModuleTree(release, withModules) : null,
     };
@@ -140,7 +143,10 @@ export function parseConfig(bytes: Uint8Array): Map<string, string> {
 }
 
 async function sha256(bytes: Uint8Array): Promise<string> {
+  const subtle = globalThis.crypto?.subtle;
+  // Browsers have it on pages from https and localhost alone.
+  if (subtle === undefined)
+    throw new Error('SHA-256 is not available here: the page has to come from https or localhost');
   // The cast: a Uint8Array over shared memory is no BufferSource, and files are not read into such.
-  const digest = await globalThis.crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>);
-  return toHex(new Uint8Array(digest));
+  return toHex(new Uint8Array(await subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)));
 }

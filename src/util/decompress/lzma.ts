@@ -17,7 +17,7 @@ export function* lzma(bytes: Uint8Array): Generator<Uint8Array, void> {
   const high = view.getUint32(9, true);
   const unknown = low === 0xffffffff && high === 0xffffffff;
   let left = unknown ? Number.POSITIVE_INFINITY : high * 2 ** 32 + low;
-  const window = new Window('lzma', dictionary);
+  const window = new Window('lzma', dictionary, bytes.length);
   const decoder = new LzmaDecoder(window);
   if (!decoder.setProperties(bytes[0])) throw new DecompressError('lzma', 'the header is corrupted');
   if (!decoder.coder.start(bytes, HEADER, bytes.length)) throw new DecompressError('lzma', 'the data is corrupted');

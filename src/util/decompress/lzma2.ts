@@ -12,7 +12,7 @@ const CORRUPTED = 'the data is corrupted';
  * `dictionary` is the window's size in bytes.
  */
 export function* lzma2(bytes: Uint8Array, at: number, dictionary: number): Generator<Uint8Array, number> {
-  const window = new Window('xz', Math.max(dictionary, 4096));
+  const window = new Window('xz', Math.max(dictionary, 4096), bytes.length - at);
   const decoder = new LzmaDecoder(window);
   let needsDictionary = true;
   let needsProperties = true;

@@ -16,10 +16,11 @@ export class Window {
   private readonly format: string;
   private readonly dictionary: number;
 
-  constructor(format: string, dictionary: number) {
+  /** `input` is how many compressed bytes there are: a guess at the output, so that the buffer seldom has to grow. */
+  constructor(format: string, dictionary: number, input: number) {
     this.format = format;
     this.dictionary = dictionary;
-    this.buffer = new Uint8Array(Math.min(dictionary, 1 << 16) + 4096);
+    this.buffer = new Uint8Array(Math.min(this.fullSize(0), input * 8) + 4096);
   }
 
   /** Makes room for `count` more bytes: older than the dictionary slides out, else the buffer grows. All output must be taken. */
@@ -32,13 +33,17 @@ export class Window {
       this.at = this.taken = this.dictionary;
       if (this.at + count <= this.buffer.length) return;
     }
-    // Twice the dictionary once that is full, so that sliding costs one copy a byte at most.
-    const wanted = Math.min(this.buffer.length * 2, this.dictionary * 2 + count);
+    const wanted = Math.min(this.buffer.length * 2, this.fullSize(count));
     const size = Math.max(wanted, this.at + count);
     if (size > MAX_WINDOW) throw new DecompressError(this.format, 'needs a dictionary of more than 512 MiB');
     const larger = new Uint8Array(size);
     larger.set(this.buffer.subarray(0, this.at));
     this.buffer = larger;
+  }
+
+  /** A quarter more than the dictionary: sliding then costs about four copied bytes for each that is written. */
+  private fullSize(count: number): number {
+    return Math.ceil(this.dictionary * 1.25) + (4 << 20) + count;
   }
 
   /** A copy of what was written since the last call. */

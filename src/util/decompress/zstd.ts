@@ -55,7 +55,7 @@ export function* zstd(bytes: Uint8Array): Generator<Uint8Array, void> {
 
 function* frame(bytes: Uint8Array, start: number): Generator<Uint8Array, number> {
   const header = readFrameHeader(bytes, start);
-  const window = new Window('zstd', header.window);
+  const window = new Window('zstd', header.window, bytes.length - start);
   const blocks = new BlockDecoder(bytes, window, Math.min(header.window, MAX_BLOCK));
   const hash = header.checksum ? new Xxh64() : null;
   let size = 0;

@@ -162,6 +162,13 @@ export class AddressSpace {
     return old === 0 ? null : old;
   }
 
+  /** The frames that stand in a vCPU's LDT area. */
+  ldtFrames(vcpu: Vcpu): Mfn[] {
+    const l1 = this.l1For(vcpu);
+    const first = (vcpu.id % VCPUS_PER_L1) * VCPU_PAGES + GDT_PAGES;
+    return Array.from({ length: VCPU_PAGES - GDT_PAGES }, (_, i) => this.child(l1, first + i)).filter(mfn => mfn !== 0);
+  }
+
   /** Frees a dead domain's per-domain tables. */
   release(domain: Domain): void {
     if (domain.perDomainL3 === 0) return;

@@ -57,6 +57,7 @@ export const S = {
   pending: 0x320, // u32: an exception or exit is recorded; the instruction must be left
   record: 0x324, // u32: the record that is executing, set before calls into TypeScript
   unitTrap: 0x32c, // u32: UnitTrap set, from CR0.EM/MP/TS and CR4.OSFXSR: which units' instructions fault
+  nmiBlocked: 0x330, // u32: 1 = an NMI is being served, further ones wait for IRET
   block: 0x328, // u32: header of the block that is executing, at exits
   // x87: 8 physical registers of 16 bytes (64-bit significand, 16-bit sign and exponent); MMX aliases the significands
   fpr: 0x400,

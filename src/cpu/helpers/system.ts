@@ -1,11 +1,25 @@
 // System instructions' helpers, gathered.
-import { Exit, GuestFault, Vector } from '../exits.ts';
-import { S } from '../layout.ts';
 import type { SystemHelper } from './core.ts';
+import { descriptorTableHelpers } from './descriptor-tables.ts';
+import { farReturnHelpers } from './far-returns.ts';
+import { farTransferHelpers } from './far-transfers.ts';
+import { haltHelpers } from './halts.ts';
+import { interruptHelpers } from './interrupts.ts';
+import { portHelpers } from './ports.ts';
+import { segmentHelpers } from './segments.ts';
+import { stackInstructionHelpers } from './stack-instructions.ts';
+import { systemCallHelpers } from './system-calls.ts';
+import { systemFlagHelpers } from './system-flags.ts';
 
 export const systemHelpers: Record<string, SystemHelper> = {
-  syscall: core => {
-    if (core.state.get32(S.pv)) core.exit(Exit.syscall);
-    else throw new GuestFault(Vector.UD);
-  },
+  ...segmentHelpers,
+  ...farTransferHelpers,
+  ...farReturnHelpers,
+  ...interruptHelpers,
+  ...systemCallHelpers,
+  ...descriptorTableHelpers,
+  ...systemFlagHelpers,
+  ...portHelpers,
+  ...haltHelpers,
+  ...stackInstructionHelpers,
 };

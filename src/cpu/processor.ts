@@ -616,7 +616,10 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   private dropCode(mfn: Mfn): void {
+    if (!(this.u8[FRAME_FLAGS + mfn] & FrameFlag.code)) return;
     this.blocks.dropFrame(mfn);
+    this.tlb.voidJumps();
+    this.syncSalt();
     const reaching = this.blocks.reaching(mfn);
     if (reaching) for (const other of reaching) this.blocks.dropFrame(other);
   }

@@ -127,7 +127,10 @@ export const arithmeticHelpers: Record<string, SystemHelper> = {
   rdmsr: core => core.registers.rdmsr(Number(core.state.gpr[R.rcx] & 0xffffffffn)),
   wrmsr: core => {
     const { gpr } = core.state;
-    core.registers.wrmsr(Number(gpr[R.rcx] & 0xffffffffn), ((gpr[R.rdx] & 0xffffffffn) << 32n) | (gpr[R.rax] & 0xffffffffn));
+    core.registers.wrmsr(
+      Number(gpr[R.rcx] & 0xffffffffn),
+      ((gpr[R.rdx] & 0xffffffffn) << 32n) | (gpr[R.rax] & 0xffffffffn),
+    );
   },
   xgetbv: core => {
     const { state } = core;

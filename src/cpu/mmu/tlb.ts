@@ -178,6 +178,11 @@ export class TlbBanks {
     this.dropByHost(AccessKind.read, host);
     this.dropByHost(AccessKind.write, host);
     this.dropByHost(AccessKind.execute, host);
+    this.voidJumps();
+  }
+
+  /** Makes every jump cache entry void: blocks that they lead to were dropped. */
+  voidJumps(): void {
     for (const bank of this.banks) bank.generation = this.nextGeneration();
   }
 

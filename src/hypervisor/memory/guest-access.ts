@@ -2,6 +2,7 @@
 // Xen's access_ok(): a PV guest's pointer into the hypervisor's area is refused before any page table is looked at.
 import { type Abi, type Struct, type Type, ulong } from '../../abi/struct.ts';
 import { GuestFault } from '../../cpu/exits.ts';
+import { FRAME_SIZE } from '../../cpu/layout.ts';
 import type { Access, Processor } from '../../cpu/types.ts';
 import { XenError } from '../errors.ts';
 import type { Vcpu } from '../vcpu.ts';
@@ -16,6 +17,11 @@ const TOP_64 = 1n << 64n;
 
 /** The most bytes that one call may move: a hypercall's work is bounded, and so is the host's memory that it takes. */
 const MAX_BYTES = 1 << 20;
+
+const USER_READ: Access = { write: false, user: true };
+const USER_WRITE: Access = { write: true, user: true };
+const KERNEL_READ: Access = { write: false, user: false };
+const KERNEL_WRITE: Access = { write: true, user: false };
 
 // Structs are decoded at once, so one buffer does for all.
 let scratch = new Uint8Array(8192);
@@ -57,14 +63,14 @@ export class GuestMemory {
   }
 
   private access(write: boolean): Access {
-    return { write, user: this.vcpu.domain.isPv };
+    return this.vcpu.domain.isPv ? (write ? USER_WRITE : USER_READ) : write ? KERNEL_WRITE : KERNEL_READ;
   }
 
-  /** Engine-memory offset of a readable byte, valid to the end of its page; EFAULT. */
-  translate(address: bigint): number {
+  /** Engine-memory offset of a byte that may be read (or written), valid to the end of its page; EFAULT. */
+  translate(address: bigint, write = false): number {
     let offset: number;
     try {
-      offset = this.processor.translate(address, this.access(false));
+      offset = this.processor.translate(address, this.access(write));
     } catch (error) {
       throw asEfault(error);
     }
@@ -102,7 +108,15 @@ export class GuestMemory {
 
   /** An `unsigned long` of the guest. */
   writeLong(address: bigint, value: bigint): void {
-    this.writeStruct(address, ulong, value);
+    if (this.abi === 32 || (address & 0xfffn) > 0xff8n) {
+      this.writeStruct(address, ulong, value);
+      return;
+    }
+    this.checkArray(address, 8, 1);
+    const at = this.translate(address, true);
+    const { memory, frames } = this.vcpu.domain.hypervisor;
+    memory.view.setBigUint64(at, value, true);
+    frames.wrote(Math.floor((at - memory.ramBase) / FRAME_SIZE), at & (FRAME_SIZE - 1), 8);
   }
 
   /** One value of a declared type. */

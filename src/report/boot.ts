@@ -30,6 +30,8 @@ export type EndReason =
   | 'suspend'
   | 'crash'
   | 'watchdog'
+  | 'softReset'
+  | 'unknown'
   /** No vCPU can ever run again, and nothing outside is there to wake one. */
   | 'idle'
   /** destroy() was called. */
@@ -46,7 +48,8 @@ export interface BootedDomain {
   readonly console: {
     /** The console's bytes as they come, split anywhere. */
     onData(listener: (bytes: Uint8Array) => void): void;
-    write(bytes: Uint8Array): void;
+    /** Types into it. Resolves when the guest has room for all of it, or has ended. */
+    write(bytes: Uint8Array): Promise<void>;
   };
   /** The hypervisor's log, a line in Xen's form at a time, without line breaks. */
   onLog(listener: (line: string) => void): void;

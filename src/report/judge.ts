@@ -38,6 +38,7 @@ export function judge(outcome: Outcome, evidence: Evidence): Judgement {
   if (end.reason === 'idle') {
     return { verdict: 'fail', reason: `it hangs ${after}: no CPU waits for anything that could still happen` };
   }
+  if (evidence.options.goal.kind === 'end') return { verdict: 'pass', reason: `it ended with "${end.reason}"` };
   if (end.reason !== 'poweroff') return { verdict: 'fail', reason: `it ended with "${end.reason}" ${after}` };
   return evidence.options.goal.kind === 'report'
     ? reported(evidence)
@@ -50,6 +51,7 @@ function reached(evidence: Evidence): Judgement {
 
 function goalText({ options: { goal } }: Evidence): string {
   if (goal.kind === 'report') return "init's report";
+  if (goal.kind === 'end') return 'its end';
   return goal.expect === null ? 'output of user space' : `a line that matches ${goal.expect}`;
 }
 

@@ -15,7 +15,9 @@ export type Goal =
   /** The built-in init's report, and a clean end. */
   | { readonly kind: 'report' }
   /** Output of a user's own initramfs; where a pattern is given, a line of the console that matches it. */
-  | { readonly kind: 'output'; readonly expect: RegExp | null };
+  | { readonly kind: 'output'; readonly expect: RegExp | null }
+  /** That the guest ends by itself. */
+  | { readonly kind: 'end' };
 
 export interface Progress {
   readonly stage: StageName | null;
@@ -32,7 +34,7 @@ export interface BootObserver {
 
 export interface BootOptions {
   readonly goal: Goal;
-  /** Seconds of the wall clock. */
+  /** Seconds of the wall clock; Infinity for none. */
   readonly timeoutSeconds: number;
   /** The command that does the same again. */
   readonly reproduce: string;
@@ -42,6 +44,8 @@ export interface BootOptions {
 const CONSOLE_TAIL = 40;
 const LOG_TAIL = 100;
 const PROGRESS_MS = 200;
+/** Seconds that fit into a timer's 31 bits of milliseconds: longer is for ever. */
+const LONGEST_TIMER = 2_147_483;
 
 /** Why the boot was ended from here, where it was. */
 export type Stopped = 'reached' | 'timeout' | 'panicked' | null;
@@ -97,7 +101,9 @@ class Watch {
       this.options.observer?.log?.(line);
     });
     const ticker = setInterval(() => this.tell(), PROGRESS_MS);
-    const alarm = setTimeout(() => this.stop('timeout'), this.options.timeoutSeconds * 1000);
+    const { timeoutSeconds } = this.options;
+    const alarm =
+      timeoutSeconds < LONGEST_TIMER ? setTimeout(() => this.stop('timeout'), timeoutSeconds * 1000) : undefined;
     try {
       const end = await domain.wait();
       this.lines.flush();

@@ -1,0 +1,100 @@
+// `domzero run`: one guest, with its console on this terminal or these pipes, until it ends.
+
+import { readConsoleInput } from '../platform/node/console-input.ts';
+import type { BootedDomain } from '../report/boot.ts';
+import { explain } from '../report/explanation.ts';
+import { commandLine, notBuilt, startOnHost } from '../report/host-boot.ts';
+import { runBoot } from '../report/run-boot.ts';
+import type { Result } from '../report/verdict.ts';
+import { imageModes } from '../toolstack/image/modes.ts';
+import { kernelSymbols } from '../toolstack/image/symbols.ts';
+import { loadFiles } from './images.ts';
+import { makeInitramfs } from './initramfs.ts';
+import type { Io } from './io.ts';
+import type { RunOptions } from './options.ts';
+import { ReportFilter } from './report-filter.ts';
+import { UsageError } from './usage-error.ts';
+
+const CRASHED = 255;
+const TIMED_OUT = 124;
+const TOOL_FAILED = 2;
+/** A shell's way to say which signal ended a command. */
+const SIGNAL_BASE = 128;
+
+/** @param command what the built-in init runs instead of its report; empty for none. Resolves with the exit status. */
+export async function run(
+  paths: readonly string[],
+  command: readonly string[],
+  options: RunOptions,
+  io: Io,
+): Promise<number> {
+  const { mode } = options;
+  const { modules, ...image } = await loadFiles(paths);
+  const why = notBuilt(mode);
+  if (why !== null) throw new UsageError(`mode ${mode} is ${why}`);
+  const { can, reason } = imageModes({ ...image, modules }, kernelSymbols(image.elf))[mode];
+  if (!can) throw new UsageError(`${image.name} cannot boot as ${mode}: ${reason}`);
+
+  const hasCommand = command.length > 0;
+  const initramfs = makeInitramfs({
+    initrd: options.initrd,
+    modules: options.modules,
+    ...(hasCommand ? { command } : {}),
+  });
+  // A command's output is what is wanted, not the kernel's.
+  const append = [hasCommand ? 'quiet' : '', initramfs.append, options.append].filter(part => part !== '').join(' ');
+  const request = {
+    image,
+    mode,
+    cpuModel: options.cpu,
+    cpus: options.cpus,
+    memoryMiB: options.memory,
+    initrd: initramfs.bytes,
+    commandLine: commandLine(mode, append),
+    clock: options.clock,
+  };
+  const filter = hasCommand ? new ReportFilter(bytes => io.out(bytes)) : null;
+  let left = false;
+  let input: ReturnType<typeof readConsoleInput> | null = null;
+  const start = async () => {
+    const domain: BootedDomain = await startOnHost(request);
+    input = readConsoleInput(
+      bytes => domain.console.write(bytes),
+      () => {
+        left = true;
+        domain.destroy();
+      },
+    );
+    if (input.isTerminal) io.err('(Ctrl-] leaves)\r\n');
+    return domain;
+  };
+  const observer = { console: (bytes: Uint8Array) => (filter === null ? io.out(bytes) : filter.push(bytes)) };
+  try {
+    const how = { goal: { kind: 'end' }, timeoutSeconds: options.timeout, reproduce: '', observer } as const;
+    const result = await runBoot(request, start, how);
+    filter?.flush();
+    return left ? 0 : tell(result, io);
+  } finally {
+    (input as ReturnType<typeof readConsoleInput> | null)?.stop();
+  }
+}
+
+/** What cannot be seen on the console goes to stderr; gives the exit status. */
+function tell(result: Result, io: Io): number {
+  const { verdict, guest } = result;
+  if (verdict === 'error') io.err(`domzero: ${result.reason}\n`);
+  else if (verdict !== 'pass') {
+    // The console was all shown already.
+    const { consoleTail: _, ...rest } = result;
+    io.err(
+      `\n${explain({ ...rest, consoleTail: [] })
+        .slice(0, -1)
+        .join('\n')}\n`,
+    );
+  }
+  if (verdict === 'error') return TOOL_FAILED;
+  if (verdict === 'timeout') return TIMED_OUT;
+  if (verdict === 'crash' || verdict === 'fail') return CRASHED;
+  if (guest?.exitSignal != null) return SIGNAL_BASE + guest.exitSignal;
+  return guest?.exitStatus ?? 0;
+}

@@ -1,0 +1,47 @@
+// The kernels and packages that the tests of whole boots use. Where they cannot be had those tests are skipped, with the reason.
+
+import { Apt, type Notify } from './apt.ts';
+import { obtainKernel } from './kernel.ts';
+
+export const TEST_KERNELS = {
+  generic: 'linux-image-amd64',
+  cloud: 'linux-image-cloud-amd64',
+  rt: 'linux-image-rt-amd64',
+};
+export type TestKernel = keyof typeof TEST_KERNELS;
+
+/** A shell for tests of the console. */
+export const SHELL_PACKAGE = 'busybox-static';
+
+export type Obtained = { readonly files: readonly string[] } | { readonly missing: string };
+
+/** The files of a test kernel, or why there are none. */
+export function testKernel(which: TestKernel, notify?: Notify): Obtained {
+  return attempt(() => obtainKernel(TEST_KERNELS[which], notify));
+}
+
+/** The file of the shell's package, or why there is none. */
+export function testShell(notify?: Notify): Obtained {
+  return attempt(() => {
+    const apt = new Apt(notify);
+    return [apt.download(apt.show(SHELL_PACKAGE))];
+  });
+}
+
+function attempt(obtain: () => string[]): Obtained {
+  try {
+    return { files: obtain() };
+  } catch (error) {
+    return { missing: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Fills the cache, before tests that would otherwise each wait for a download. */
+export function obtainTestKernels(notify: Notify): void {
+  for (const which of Object.keys(TEST_KERNELS) as TestKernel[]) {
+    const obtained = testKernel(which, notify);
+    if ('missing' in obtained) notify(`no ${which} kernel: ${obtained.missing}`);
+  }
+  const shell = testShell(notify);
+  if ('missing' in shell) notify(`no shell: ${shell.missing}`);
+}

@@ -86,8 +86,16 @@ export const CPU_MODELS: readonly CpuModel[] = [
   define({
     name: 'epyc',
     vendor: 'AuthenticAMD',
-    brand: 'AMD EPYC (domzero)',
-    signature: 0x00800f12, // family 17h model 1 stepping 2
+    brand: 'AMD EPYC 9005 Processor (domzero)',
+    signature: 0x00b00f21, // family 1Ah model 2 stepping 1
+    frequencyKHz: 1_000_000,
+    extraFeatures: [],
+  }),
+  define({
+    name: 'epyc-rome',
+    vendor: 'AuthenticAMD',
+    brand: 'AMD EPYC 7002 Processor (domzero)',
+    signature: 0x00830f10, // family 17h model 31h stepping 0: kernels switch on its mitigations
     frequencyKHz: 1_000_000,
     extraFeatures: [],
   }),

@@ -65,7 +65,7 @@ function compare(type: Declared, c: CType, abi: Abi, path: string): void {
 }
 
 const all: { exported: string; struct: Declared & { name: string } }[] = [];
-for (const file of readdirSync(folder).filter(f => f.endsWith('.ts'))) {
+for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(f => f.endsWith('.ts'))) {
   const module: Record<string, unknown> = await import(new URL(file, folder).href);
   for (const [exported, value] of Object.entries(module)) {
     const struct = value as Declared;

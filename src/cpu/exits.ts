@@ -31,15 +31,14 @@ export const Vector = {
   DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, MC: 18, XM: 19,
 } as const; // biome-ignore format: a table
 
-/** An architectural exception, thrown by the processor's TypeScript parts and caught where they are called. */
-export class GuestFault extends Error {
+/** An architectural exception, thrown by the processor's TypeScript parts and caught where they are called. No Error: a guest's faults are many, and nobody reads their stacks. */
+export class GuestFault {
   readonly vector: number;
   /** Error code; null where the vector pushes none. */
   readonly code: number | null;
   /** Linear address (CR2) of a page fault, DR6 bits of a #DB. */
   readonly address: bigint;
   constructor(vector: number, code: number | null = null, address = 0n) {
-    super(`guest fault ${vector}`);
     this.vector = vector;
     this.code = code;
     this.address = address;

@@ -31,6 +31,7 @@ export class ModuleBuilder {
   private readonly functions: (FunctionBody | null)[] = [];
   private readonly exports: { name: string; index: number }[] = [];
   private memory: { module: string; name: string; pages: number; maximum: number } | null = null;
+  private table: { module: string; name: string } | null = null;
   private tableElements: number[] = [];
 
   /** Index of a signature in the type section. */
@@ -52,6 +53,11 @@ export class ModuleBuilder {
 
   importMemory(module: string, name: string, pages: number, maximum: number): void {
     this.memory = { module, name, pages, maximum };
+  }
+
+  /** The module's one table, imported. */
+  importTable(module: string, name: string): void {
+    this.table = { module, name };
   }
 
   /** Reserves an index for a function that is defined later (for calls in cycles). */
@@ -102,6 +108,14 @@ export class ModuleBuilder {
         pushU32(s, memory.maximum);
       });
     }
+    const table = this.table;
+    if (table) {
+      importEntries.push(s => {
+        pushName(s, table.module);
+        pushName(s, table.name);
+        s.push(0x01, 0x70, 0x00, 0x00);
+      });
+    }
     section(out, 2, importEntries, (s, write) => write(s));
     const bodies = this.functions.map((f, i) => {
       if (!f) throw new Error(`function ${i + this.imports.length} was declared but not defined`);
@@ -127,7 +141,27 @@ export class ModuleBuilder {
         for (const e of elements) pushU32(s, e);
       });
     }
-    return concat(Uint8Array.from(out), codeSection(bodies));
+    return concat(concat(Uint8Array.from(out), codeSection(bodies)), this.nameSection(bodies));
+  }
+
+  /** The custom section that profilers and stack traces take function names from (specification 2.0, appendix "Custom Sections"). */
+  private nameSection(bodies: readonly FunctionBody[]): Uint8Array {
+    const named = bodies.map((f, i) => ({ name: f.name, index: i + this.imports.length })).filter(f => f.name !== undefined);
+    if (named.length === 0) return new Uint8Array(0);
+    const names: number[] = [];
+    pushU32(names, named.length);
+    for (const { name, index } of named) {
+      pushU32(names, index);
+      pushName(names, name!);
+    }
+    const content: number[] = [];
+    pushName(content, 'name');
+    content.push(1);
+    pushU32(content, names.length);
+    content.push(...names);
+    const out: number[] = [0];
+    pushU32(out, content.length);
+    return Uint8Array.from([...out, ...content]);
   }
 }
 

@@ -26,7 +26,7 @@ export function bindOperands(row: Row, memory: boolean): BoundOperand[] {
   let registers = 0;
   let immediates = 0;
   return row.operands.map(spec => {
-    const isMemory = (spec.source === 'rm' && memory) || spec.source === 'moffs' || spec.source === 'string';
+    const isMemory = (spec.source === 'rm' && spec.form !== 'reg' && memory) || spec.source === 'moffs' || spec.source === 'string';
     const immediate = ['imm', 'one', 'relative', 'far'].includes(spec.source);
     const kind = isMemory ? 'mem' : immediate ? 'imm' : 'reg';
     let field: number | null = null;
@@ -173,7 +173,7 @@ function compileHandler(memory: WebAssembly.Memory, row: Row, variant: Variant, 
   for (const n of names) m.importFunction('e', n.name, signature(n.params, n.results));
   const pages = memory.buffer.byteLength >>> 16;
   m.importMemory('e', 'memory', pages, pages);
-  m.export('h', m.define({ signature: HANDLER_SIGNATURE, locals: e.locals, code: e.code }));
+  m.export('h', m.define({ name: describe(row, variant), signature: HANDLER_SIGNATURE, locals: e.locals, code: e.code }));
   const environment: Record<string, WebAssembly.ImportValue> = { memory };
   for (const n of names) environment[n.name] = imports(n.name) as CallableFunction as WebAssembly.ImportValue;
   const instance = new WebAssembly.Instance(new WebAssembly.Module(m.build()), { e: environment });

@@ -111,7 +111,7 @@ export function instantiateCore(
   };
   const handlerType = m.typeIndex(signature([i32], [i32]));
   const body = emitRun(inline, resolve, handlerType);
-  m.export('run', m.define({ signature: signature([i32], [i32]), locals: body.locals, code: body.code }));
+  m.export('run', m.define({ name: 'run', signature: signature([i32], [i32]), locals: body.locals, code: body.code }));
   const instance = new WebAssembly.Instance(new WebAssembly.Module(m.build()), { e: environment });
   const exported: Record<string, CallableFunction> = {};
   for (const name of functions) exported[name] = instance.exports[name] as CallableFunction;
@@ -148,7 +148,7 @@ function slowAccess(kind: 'load' | 'update' | 'store', w: Width, known: Map<stri
   e.i32(bytes);
   e.get(hint);
   e.call(known.get(`${kind}Special`)!);
-  return { signature: signature(store ? [i64, i64, i32] : [i64, i32], store ? [] : [i64]), locals: e.locals, code: e.code };
+  return { name: `${kind}${w}`, signature: signature(store ? [i64, i64, i32] : [i64, i32], store ? [] : [i64]), locals: e.locals, code: e.code };
 }
 
 /** The body of run(fuel): see the head of this file. */

@@ -32,6 +32,9 @@ const OPCODES: Record<string, number> = {
   'i64x2.extmul_low_i32x4_s': 220, 'i64x2.extmul_high_i32x4_s': 221, 'i64x2.extmul_low_i32x4_u': 222, 'i64x2.extmul_high_i32x4_u': 223,
 }; // biome-ignore format: a table
 
+/** Names of all vector operations. */
+export const VECTOR_OPERATIONS: readonly string[] = Object.keys(OPCODES);
+
 export interface VectorOpcode {
   code: number[];
   /** The last argument is an i32 (shift count, or a lane's value of at most 32 bits). */

@@ -46,6 +46,8 @@ export class FrameTable {
   readonly flags: Uint8Array;
   /** Linear page tables: > 0 the table's entries that point at tables of its own level, < 0 such entries that point at it. */
   readonly linear: Int32Array;
+  /** 1: the frame had an owner before, so it may hold anything. */
+  private readonly used: Uint8Array;
   /** Where frames that were freed wait; it may hold frames that are in use again, which are passed over. */
   private freed: number[] = [];
   private freeCount: number;
@@ -65,6 +67,7 @@ export class FrameTable {
     this.typeCount = new Uint32Array(n);
     this.refCount = new Uint32Array(n);
     this.flags = new Uint8Array(n);
+    this.used = new Uint8Array(this.count);
     this.linear = new Int32Array(n);
     this.freeCount = n;
   }
@@ -134,8 +137,13 @@ export class FrameTable {
       this.linear[i] = 0;
     }
     this.freeCount -= n;
-    const at = this.hypervisor.memory.frameOffset(mfn);
-    this.hypervisor.memory.u8.fill(0, at, at + n * FRAME_SIZE);
+    // frames that nobody has had are zero, and cost no memory of the host until somebody writes to them
+    const { memory } = this.hypervisor;
+    for (let i = mfn; i < mfn + n; i++) {
+      if (!this.used[i]) continue;
+      this.used[i] = 0;
+      memory.u8.fill(0, memory.frameOffset(i), memory.frameOffset(i) + FRAME_SIZE);
+    }
     return mfn;
   }
 
@@ -171,6 +179,7 @@ export class FrameTable {
     this.owner[mfn] = NO_OWNER;
     this.type[mfn] = PageType.none;
     this.flags[mfn] = 0;
+    this.used[mfn] = 1;
     this.freeCount++;
     this.onFree?.(mfn);
     hypervisor.processor.dropFrame(mfn);

@@ -28,8 +28,8 @@ import {
 import type { EngineMemory, Mfn } from './memory.ts';
 import { AccessKind, PageFault, Paging } from './mmu/paging.ts';
 import { TlbBanks } from './mmu/tlb.ts';
-import type { CpuModel } from './models/model.ts';
 import { hasFeature } from './models/features.ts';
+import type { CpuModel } from './models/model.ts';
 import { CpuState } from './state.ts';
 import type { Access, Bus, Processor, ProtectedStore, Registers } from './types.ts';
 
@@ -54,6 +54,8 @@ const MODE_BITS = 9;
 const RECORD_SHIFT = 5;
 const MAX_FUEL = 0x3fffffff;
 const HINT_STACK = 1;
+/** An address formed with another segment than SS. */
+const HINT_GENERAL = 2;
 
 /** Creates a processor on an engine memory. Its registers are all zero: the user sets them up. */
 export function createProcessor(memory: EngineMemory, model: CpuModel): Processor {
@@ -117,8 +119,10 @@ export class InterpretingProcessor implements Processor, SystemCore {
       inline,
       {
         fill: (lo, hi, bytes, kind) => this.fill(lo, hi, bytes, kind),
-        loadSpecial: (linear, bytes, hint) => this.guarded(() => this.loadSpecial(BigInt.asUintN(64, linear), bytes, hint, false)),
-        updateSpecial: (linear, bytes, hint) => this.guarded(() => this.loadSpecial(BigInt.asUintN(64, linear), bytes, hint, true)),
+        loadSpecial: (linear, bytes, hint) =>
+          this.guarded(() => this.loadSpecial(BigInt.asUintN(64, linear), bytes, hint, false)),
+        updateSpecial: (linear, bytes, hint) =>
+          this.guarded(() => this.loadSpecial(BigInt.asUintN(64, linear), bytes, hint, true)),
         storeSpecial: (linear, value, bytes, hint) => {
           this.guarded(() => this.storeSpecial(BigInt.asUintN(64, linear), value, bytes, hint));
         },
@@ -199,7 +203,10 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const osfxsr = (cr4 & CR4_OSFXSR) !== 0n;
     live.set32(
       S.unitTrap,
-      (em || ts ? UnitTrap.x87 : 0) | (ts && mp ? UnitTrap.wait : 0) | (em || ts ? UnitTrap.mmx : 0) | (em || ts || !osfxsr ? UnitTrap.sse : 0),
+      (em || ts ? UnitTrap.x87 : 0) |
+        (ts && mp ? UnitTrap.wait : 0) |
+        (em || ts ? UnitTrap.mmx : 0) |
+        (em || ts || !osfxsr ? UnitTrap.sse : 0),
     );
     this.userMode = cpl === 3;
     this.syncSalt();
@@ -208,7 +215,9 @@ export class InterpretingProcessor implements Processor, SystemCore {
   /** The jump cache answers for this bank, its generation and the mode only. */
   private syncSalt(): void {
     const { current } = this.tlb;
-    const salt = this.exact ? NO_SALT : (current.generation << MODE_BITS) | (this.live.get32(S.mode) & ((1 << MODE_BITS) - 1)) | 0;
+    const salt = this.exact
+      ? NO_SALT
+      : (current.generation << MODE_BITS) | (this.live.get32(S.mode) & ((1 << MODE_BITS) - 1)) | 0;
     this.live.set32(S.jumpSalt, salt >>> 0);
     this.live.set32(S.tlb, current.address);
   }
@@ -220,7 +229,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const { live } = this;
     if (this.budget === 0) return live.get(S.retired);
     const block = live.get32(S.block);
-    const unpaid = this.view.getUint32(block + Head.count, true) - ((live.get32(S.record) - block) >>> RECORD_SHIFT) + 1;
+    const unpaid =
+      this.view.getUint32(block + Head.count, true) - ((live.get32(S.record) - block) >>> RECORD_SHIFT) + 1;
     return live.get(S.retired) + BigInt(this.budget - unpaid) - BigInt.asIntN(64, live.get(S.fuel));
   }
   /** Fuel given to the core's run() that is under way, 0 outside. */
@@ -282,17 +292,23 @@ export class InterpretingProcessor implements Processor, SystemCore {
     } else live.set(S.nextRip, live.rip);
   }
 
+  /** Set while an instruction runs outside of the interpreter (eval/evaluator.ts). */
+  evaluating: { rip: bigint; nextRip: bigint } | null = null;
+
   /** RIP of the instruction that runs a helper now, and of the one after it. */
   instructionRip(): bigint {
+    if (this.evaluating) return this.evaluating.rip;
     const record = this.live.get32(S.record);
     return BigInt.asUintN(64, this.live.get(S.ripBase) + BigInt(this.view.getUint16(record + Rec.offset, true)));
   }
   nextInstructionRip(): bigint {
+    if (this.evaluating) return this.evaluating.nextRip;
     const next = BigInt.asUintN(64, this.instructionRip() + BigInt(this.u8[this.live.get32(S.record) + Rec.length]));
     return this.live.get32(S.mode) & ModeBit.long64 ? next : next & 0xffffffffn;
   }
 
-  private raise(fault: GuestFault): void {
+  /** Records an exception as why the instruction is left. */
+  raise(fault: GuestFault): void {
     const { live } = this;
     live.set32(S.pending, 1);
     live.set32(S.exit, Exit.exception);
@@ -322,7 +338,9 @@ export class InterpretingProcessor implements Processor, SystemCore {
   private bindHelper(name: string): CallableFunction {
     if (name === 'segment') {
       return (segment: number, offset: bigint, sizeAndWrite: number) =>
-        this.guarded(() => helpers.segment(this, BigInt(segment), BigInt.asUintN(64, offset), BigInt(sizeAndWrite)) as bigint);
+        this.guarded(
+          () => helpers.segment(this, BigInt(segment), BigInt.asUintN(64, offset), BigInt(sizeAndWrite)) as bigint,
+        );
     }
     const f = helpers[name.replace('helper:', '')];
     if (!f) throw new Error(`the processor has no helper ${name}`);
@@ -343,7 +361,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const { live } = this;
     const rip = live.rip;
     try {
-      const base = live.get32(S.mode) & ModeBit.long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
+      const base =
+        live.get32(S.mode) & ModeBit.long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
       const linear = base ? BigInt.asUintN(32, rip + base) : rip;
       const offset = Number(linear & 0xfffn);
       const mfn = this.codeFrame(linear);
@@ -445,6 +464,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   /** The vector for addresses that are not canonical: #SS for the stack segment. */
   private addressVector(hint: number): number {
     if (hint === HINT_STACK) return Vector.SS;
+    if (hint === HINT_GENERAL) return Vector.GP;
     return this.u8[this.live.get32(S.record) + Rec.segment] === SEG.ss ? Vector.SS : Vector.GP;
   }
 
@@ -462,7 +482,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
       return -1;
     }
     const host = this.memory.frameOffset(mfn);
-    if (kind !== AccessKind.write || !(this.u8[FRAME_FLAGS + mfn] & FrameFlag.code)) this.tlb.fill(kind, lo, hi, host, mfn);
+    if (kind !== AccessKind.write || !(this.u8[FRAME_FLAGS + mfn] & FrameFlag.code))
+      this.tlb.fill(kind, lo, hi, host, mfn);
     return host + (lo & 0xfff);
   }
   private deviceAddress = 0n;
@@ -470,7 +491,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
   private loadSpecial(linear: bigint, bytes: number, hint: number, update: boolean): bigint {
     const inPage = Number(linear & 0xfffn) + bytes <= FRAME_SIZE;
     if (inPage) {
-      if (update && !this.writableOrOffered(linear, bytes, hint)) throw new GuestFault(Vector.PF, this.paging.errorCode, linear);
+      if (update && !this.writableOrOffered(linear, bytes, hint))
+        throw new GuestFault(Vector.PF, this.paging.errorCode, linear);
       const host = this.locate(linear, update && !this.offered ? AccessKind.write : AccessKind.read, hint);
       if (host < 0) return this.bus.read(this.deviceAddress, bytes);
       return this.readBytes(host, bytes);
@@ -534,6 +556,29 @@ export class InterpretingProcessor implements Processor, SystemCore {
       if (host < 0) this.bus.write(this.deviceAddress, 1, byte);
       else this.writeBytes(host, byte, 1);
     }
+  }
+
+  // ---- operands and helpers for the evaluating back end
+
+  /** 1, 2, 4 or 8 bytes as an instruction reads them. Throws GuestFault. @param stack addresses that are not canonical are #SS, else #GP */
+  loadOperand(linear: bigint, bytes: number, stack: boolean): bigint {
+    return this.loadSpecial(linear, bytes, stack ? HINT_STACK : HINT_GENERAL, false);
+  }
+
+  /** As loadOperand, checked for writing. */
+  loadOperandForUpdate(linear: bigint, bytes: number, stack: boolean): bigint {
+    return this.loadSpecial(linear, bytes, stack ? HINT_STACK : HINT_GENERAL, true);
+  }
+
+  storeOperand(linear: bigint, bytes: number, value: bigint, stack: boolean): void {
+    this.storeSpecial(linear, value, bytes, stack ? HINT_STACK : HINT_GENERAL);
+  }
+
+  /** Runs a helper. Throws GuestFault, or Error for an unknown one. */
+  callHelper(name: string, args: readonly bigint[]): bigint {
+    const f = helpers[name];
+    if (!f) throw new Error(`the processor has no helper ${name}`);
+    return f(this, ...args) ?? 0n;
   }
 
   private store128(linear: bigint, low: bigint, high: bigint, hint: number): undefined {
@@ -654,7 +699,12 @@ export class InterpretingProcessor implements Processor, SystemCore {
     });
   }
 
-  private eachPage(linear: bigint, length: number, access: Access, visit: (host: number, at: number, length: number) => void): void {
+  private eachPage(
+    linear: bigint,
+    length: number,
+    access: Access,
+    visit: (host: number, at: number, length: number) => void,
+  ): void {
     let done = 0;
     while (done < length) {
       const address = this.wrap(linear + BigInt(done));

@@ -5,6 +5,7 @@ import { Exit, GuestFault, Vector } from './exits.ts';
 import { Flag } from './flags.ts';
 import type { SystemCore } from './helpers/core.ts';
 import { helpers } from './helpers/index.ts';
+import { deliverRecorded } from './helpers/interrupts.ts';
 import { BlockCache } from './interp/blocks.ts';
 import { Handlers } from './interp/handlers.ts';
 import { hotVariants } from './interp/hot.ts';
@@ -27,7 +28,7 @@ import {
 } from './layout.ts';
 import type { EngineMemory, Mfn } from './memory.ts';
 import { AccessKind, PageFault, Paging } from './mmu/paging.ts';
-import { TlbBanks } from './mmu/tlb.ts';
+import { SMAP_LIFTED, TlbBanks } from './mmu/tlb.ts';
 import { hasFeature } from './models/features.ts';
 import type { CpuModel } from './models/model.ts';
 import { CpuState } from './state.ts';
@@ -44,16 +45,20 @@ const CR4_PAE = 1n << 5n;
 const CR4_OSFXSR = 1n << 9n;
 const CR4_SMEP = 1n << 20n;
 const CR4_SMAP = 1n << 21n;
+const PAE_ROOT = 0xffffffe0n;
+const ROOT = 0xffffffffff000n;
 const EFER_LMA = 1n << 10n;
 const EFER_NXE = 1n << 11n;
 const ATTRIBUTE_L = 1 << 13;
 const ATTRIBUTE_DB = 1 << 14;
 /** Salt of jump cache entries is the bank's generation and the mode; all ones match no entry. */
 const NO_SALT = 0xffffffff;
-const MODE_BITS = 9;
+const MODE_BITS = 10;
 const RECORD_SHIFT = 5;
 const MAX_FUEL = 0x3fffffff;
 const HINT_STACK = 1;
+/** S.shadow after MOV SS: debug traps are held off as well. */
+const SHADOW_TRAPS = 2;
 /** An address formed with another segment than SS. */
 const HINT_GENERAL = 2;
 
@@ -141,7 +146,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     });
     this.blocks = new BlockCache(memory, new Decoder(table), this.handlers, {
       has: this.features,
-      stackWidth: mode => (mode & ModeBit.long64 ? 64 : this.stackIs32() ? 32 : 16),
+      stackWidth: mode => (mode & ModeBit.long64 ? 64 : mode & ModeBit.stack32 ? 32 : 16),
     });
     this.setConstants();
     this.modeChanged();
@@ -188,6 +193,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     if (cr0 & CR0_PG) mode |= ModeBit.paging;
     if (v86) mode |= ModeBit.v86;
     if (cpl === 3) mode |= ModeBit.user;
+    if (!long64 && this.stackIs32()) mode |= ModeBit.stack32;
     live.set32(S.mode, mode);
     const { controls } = this.paging;
     controls.mode = !(cr0 & CR0_PG) ? 'none' : lma ? 'long' : cr4 & CR4_PAE ? 'pae' : 'bits32';
@@ -209,17 +215,62 @@ export class InterpretingProcessor implements Processor, SystemCore {
         (em || ts || !osfxsr ? UnitTrap.sse : 0),
     );
     this.userMode = cpl === 3;
+    if (!live.get32(S.pv)) this.selectOwnBank();
     this.syncSalt();
+  }
+
+  /** Outside PV the processor keeps track of its address space itself. With SMAP lifted, the kernel's bank is another one. */
+  private selectOwnBank(): void {
+    const { live } = this;
+    const { controls } = this.paging;
+    const root = live.get(S.cr3) & (controls.mode === 'pae' ? PAE_ROOT : ROOT);
+    controls.root = Number(root);
+    const open = !this.userMode && (live.get(S.cr4) & CR4_SMAP) !== 0n && !controls.smap;
+    this.tlb.select(open ? root | SMAP_LIFTED : root, this.userMode);
   }
 
   /** The jump cache answers for this bank, its generation and the mode only. */
   private syncSalt(): void {
     const { current } = this.tlb;
-    const salt = this.exact
-      ? NO_SALT
-      : (current.generation << MODE_BITS) | (this.live.get32(S.mode) & ((1 << MODE_BITS) - 1)) | 0;
+    const uncached = this.exact || this.wantsAttention() || this.codeBase() !== 0n;
+    const mode = this.live.get32(S.mode) & ((1 << MODE_BITS) - 1);
+    const salt = uncached ? NO_SALT : (current.generation << MODE_BITS) | mode;
     this.live.set32(S.jumpSalt, salt >>> 0);
     this.live.set32(S.tlb, current.address);
+  }
+
+  /** What CS adds to RIP: the jump cache, which goes by RIP, is left out where it is not 0. */
+  private codeBase(): bigint {
+    const { live } = this;
+    return live.get32(S.mode) & ModeBit.long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
+  }
+
+  /** Blocks must not be entered without run() having a look first: RFLAGS.TF, or an interrupt that can be taken now. */
+  private wantsAttention(): boolean {
+    const flags = this.live.get32(S.rflags);
+    return (flags & Flag.TF) !== 0 || (this.interruptPending && (flags & Flag.IF) !== 0 && !this.live.get32(S.pv));
+  }
+
+  /** See Processor.interruptPending. */
+  interruptPending = false;
+  /** The one instruction that run() has asked for is looked up, whatever wants attention. */
+  private single = false;
+  /** The instruction did itself what RFLAGS.TF asks for after it. */
+  private stepTaken = false;
+
+  flagsChanged(): void {
+    this.syncSalt();
+  }
+
+  suppressStep(): void {
+    this.stepTaken = true;
+  }
+
+  restartAt(rip: bigint): void {
+    const { live } = this;
+    live.rip = rip;
+    // leave() takes RIP from the record
+    live.set(S.ripBase, BigInt.asUintN(64, live.get(S.ripBase) + rip - this.instructionRip()));
   }
 
   // ---- running
@@ -244,9 +295,18 @@ export class InterpretingProcessor implements Processor, SystemCore {
         live.set32(S.exit, Exit.fuel);
         return Exit.fuel;
       }
-      const step = (live.get(S.rflags) & BigInt(Flag.TF)) !== 0n;
-      const budget = step ? 1 : left;
-      this.exact = step;
+      const native = live.get32(S.pv) === 0;
+      const shadow = live.get32(S.shadow);
+      if (native && this.interruptPending && !shadow && live.get32(S.rflags) & Flag.IF) {
+        live.set32(S.exit, Exit.interruptWindow);
+        return Exit.interruptWindow;
+      }
+      live.set32(S.shadow, 0);
+      const step = (live.get32(S.rflags) & Flag.TF) !== 0;
+      this.single = step || shadow !== 0;
+      this.stepTaken = false;
+      const budget = this.single ? 1 : left;
+      this.exact = this.single;
       this.syncSalt();
       live.set(S.fuel, BigInt(budget));
       this.budget = budget;
@@ -261,22 +321,39 @@ export class InterpretingProcessor implements Processor, SystemCore {
       this.exact = false;
       this.budget = 0;
       let used = budget - rest;
+      this.single = false;
+      if (result === RunResult.left && live.get32(S.pending) === 0) {
+        // lookup() has handed over
+        live.set(S.retired, live.get(S.retired) + BigInt(used));
+        left -= used;
+        continue;
+      }
       if (result === RunResult.left) {
         // an exit costs at least one instruction, so that a guest that only faults does not stop time
         if (used === 0) used = 1;
         live.set(S.retired, live.get(S.retired) + BigInt(used));
+        left -= used;
         this.leave();
+        if (native && live.get32(S.exit) === Exit.exception && this.delivers()) continue;
         return live.get32(S.exit);
       }
       live.set(S.retired, live.get(S.retired) + BigInt(used));
       left -= used;
-      if (step && used > 0) {
+      if (step && used > 0 && !this.stepTaken && live.get32(S.shadow) !== SHADOW_TRAPS) {
         this.raise(new GuestFault(Vector.DB, null, 1n << 14n));
         live.set32(S.pending, 0);
         live.set(S.nextRip, live.rip);
+        if (native && this.delivers()) continue;
         return live.get32(S.exit);
       }
     }
+  }
+
+  /** Delivers the exception just recorded; false: S.exit says that the processor has shut down. */
+  private delivers(): boolean {
+    if (deliverRecorded(this)) return true;
+    this.live.set32(S.exit, Exit.shutdown);
+    return false;
   }
 
   /** After an exit in the middle of a block: RIP of the instruction and of the next. */
@@ -288,7 +365,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
       const rip = BigInt.asUintN(64, live.get(S.ripBase) + BigInt(this.view.getUint16(record + Rec.offset, true)));
       const next = BigInt.asUintN(64, rip + BigInt(this.u8[record + Rec.length]));
       live.set(S.nextRip, live.get32(S.mode) & ModeBit.long64 ? next : next & 0xffffffffn);
-      live.rip = rip;
+      const exit = live.get32(S.exit);
+      live.rip = exit === Exit.halt || exit === Exit.mwait ? live.get(S.nextRip) : rip;
     } else live.set(S.nextRip, live.rip);
   }
 
@@ -361,8 +439,11 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const { live } = this;
     const rip = live.rip;
     try {
-      const base =
-        live.get32(S.mode) & ModeBit.long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
+      if (!this.single && this.wantsAttention()) return 0;
+      const base = this.codeBase();
+      if (!(live.get32(S.mode) & ModeBit.long64) && Number(rip) > live.get32(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.limit)) {
+        throw new GuestFault(Vector.GP, 0);
+      }
       const linear = base ? BigInt.asUintN(32, rip + base) : rip;
       const offset = Number(linear & 0xfffn);
       const mfn = this.codeFrame(linear);
@@ -381,19 +462,25 @@ export class InterpretingProcessor implements Processor, SystemCore {
         header = count > 0 ? this.blocks.scratch(source, offset, mode, count) : this.blocks.find(source, offset, mode);
       } else {
         header = this.blocks.find(source, offset, mode);
+        if (live.get32(S.jumpSalt) === NO_SALT) return this.entered(mfn, header);
         const index = this.jumpIndex(rip);
         this.view.setBigUint64(index, rip, true);
         this.view.setUint32(index + 8, header, true);
         this.tlb.noteJumpInto(Number(linear & 0xffffffffn));
         this.view.setUint32(index + 12, live.get32(S.jumpSalt), true);
       }
-      this.tlb.dropWrites(mfn);
-      return header;
+      return this.entered(mfn, header);
     } catch (error) {
       if (!(error instanceof GuestFault)) throw error;
       this.raise(error);
       return 0;
     }
+  }
+
+  /** Code must not be written unnoticed. */
+  private entered(mfn: Mfn, header: number): number {
+    this.tlb.dropWrites(mfn);
+    return header;
   }
 
   private jumpIndex(rip: bigint): number {
@@ -431,7 +518,10 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   private checkPage(record: number): number {
-    const linear = BigInt.asUintN(64, this.live.get(S.ripBase) + 4096n);
+    const { live } = this;
+    const base = live.get32(S.mode) & ModeBit.long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
+    const next = live.get(S.ripBase) + 4096n;
+    const linear = base ? BigInt.asUintN(32, next + base) : BigInt.asUintN(64, next);
     try {
       return this.codeFrame(linear) === this.view.getUint32(record + Rec.immediate, true) ? 1 : 0;
     } catch {

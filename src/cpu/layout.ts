@@ -30,7 +30,7 @@ export const S = {
   nextRip: 0x0e8, // RIP after the instruction that caused the exit
   cpl: 0x0f0, // u32
   mode: 0x0f4, // u32: ModeBit set; part of every decoded block's key
-  shadow: 0x0f8, // u32: 1 = interrupts and debug traps are held off for one instruction (STI, MOV SS)
+  shadow: 0x0f8, // u32: interrupts are held off for one instruction: 1 = after STI, 2 = after MOV SS (debug traps as well)
   pv: 0x0fc, // u32: 1 = everything that is delivered or privileged leaves run() for the hypervisor
   segments: 0x100, // es cs ss ds fs gs ldtr tr gdtr idtr: 10 of SEGMENT_SIZE
   cr0: 0x240,
@@ -103,6 +103,7 @@ export const ModeBit = {
   flat: 64, // outside 64-bit mode: all of CS SS DS ES have base 0 and limit 4 GiB, writable data
   user: 128, // CPL 3: checks of privileged instructions are made when decoding
   singleStep: 256, // RFLAGS.TF or breakpoints armed: one instruction a block
+  stack32: 512, // SS.B outside 64-bit mode: width of the stack pointer
 } as const;
 
 /** TLB banks: see mmu/tlb.ts. */

@@ -46,6 +46,11 @@ export interface Processor {
    * the instruction goes on. False: #PF is raised. Stores that cross a page are never offered.
    */
   onProtectedStore: ProtectedStore | null;
+  /**
+   * Not PV: an external interrupt waits. run() returns Exit.interruptWindow where it can be delivered (RFLAGS.IF, no shadow of STI or
+   * MOV SS); see deliver() in helpers/interrupts.ts. Set it before run() only.
+   */
+  interruptPending: boolean;
 
   /** Copies a stored vCPU into the live block (and back). Mode and CPL dependent state is recomputed by load(). */
   load(from: CpuState): void;

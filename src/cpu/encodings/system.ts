@@ -43,8 +43,8 @@ export function systemRows({ row }: RowSink): void {
   row('F4', helper('hlt', 'transfer'), CPL0_ENDS);
   row('0F 01 C1', helper('vmcall', 'transfer'), ENDS);
   row('0F 01 D9', helper('vmmcall', 'transfer'), ENDS);
-  row('0F 01 C8', helper('monitor'), { ...CPL0, feature: 'monitor' });
-  row('0F 01 C9', helper('mwait', 'transfer'), { ...CPL0_ENDS, feature: 'monitor' });
+  row('0F 01 C8', helper('monitor'), { feature: 'monitor' });
+  row('0F 01 C9', helper('mwait', 'transfer'), { ...ENDS, feature: 'monitor' });
 
   // segments and tables
   row('8C /r', sys.movFromSegment, 'Ev', 'Sw');
@@ -81,10 +81,10 @@ export function systemRows({ row }: RowSink): void {
   row('0F 00 /5', onValue('verw', 16), 'Ew', { protectedOnly: true });
   row('0F 02 /r', sys.lookAt('lar'), 'Gv', 'Ew', { protectedOnly: true });
   row('0F 03 /r', sys.lookAt('lsl'), 'Gv', 'Ew', { protectedOnly: true });
-  row('0F 01 /0 :m', onMemory('sgdt', 10, true), 'Ms', { width: 'v' });
-  row('0F 01 /1 :m', onMemory('sidt', 10, true), 'Ms', { width: 'v' });
-  row('0F 01 /2 :m', onMemory('lgdt', 10, false), 'Ms', { ...CPL0, width: 'v' });
-  row('0F 01 /3 :m', onMemory('lidt', 10, false), 'Ms', { ...CPL0, width: 'v' });
+  row('0F 01 /0 :m', onMemory('sgdt', 6, true), 'Ms', { width: 'v' });
+  row('0F 01 /1 :m', onMemory('sidt', 6, true), 'Ms', { width: 'v' });
+  row('0F 01 /2 :m', onMemory('lgdt', 6, false), 'Ms', { ...CPL0, width: 'v' });
+  row('0F 01 /3 :m', onMemory('lidt', 6, false), 'Ms', { ...CPL0, width: 'v' });
   row('0F 01 /4', sys.storeSystem('smsw'), 'Ev');
   row('0F 01 /6', onValue('lmsw', 16, 'endBlock'), 'Ew', CPL0_ENDS);
 
@@ -102,8 +102,8 @@ export function systemRows({ row }: RowSink): void {
   row('F3 0F AE /1 :r', sys.readBase(5), 'Ry', { only64: true, feature: 'fsgsbase' });
   row('F3 0F AE /2 :r', sys.writeBase(4), 'Ry', { only64: true, feature: 'fsgsbase' });
   row('F3 0F AE /3 :r', sys.writeBase(5), 'Ry', { only64: true, feature: 'fsgsbase' });
-  row('NP 0F 01 CA', helper('clac', 'endBlock'), { ...CPL0_ENDS, feature: 'smap' });
-  row('NP 0F 01 CB', helper('stac', 'endBlock'), { ...CPL0_ENDS, feature: 'smap' });
+  row('NP 0F 01 CA', helper('clac', 'endBlock'), { ...ENDS, feature: 'smap' });
+  row('NP 0F 01 CB', helper('stac', 'endBlock'), { ...ENDS, feature: 'smap' });
 
   // caches, hints
   row('0F 08', nop, CPL0);

@@ -24,6 +24,12 @@ export interface SystemCore extends HelperCore {
   nextInstructionRip(): bigint;
   /** Leaves run() with an Exit and S.exitInfo once the helper has returned (RIP stays at the instruction, S.nextRip is after it). */
   exit(kind: number, info?: bigint): void;
+  /** RIP of whatever is left or delivered from now on: the helper has moved to another task and may still fault there. */
+  restartAt(rip: bigint): void;
+  /** After RFLAGS.IF or TF were set in another way than by modeChanged(). */
+  flagsChanged(): void;
+  /** The instruction is not followed by the trap of RFLAGS.TF. */
+  suppressStep(): void;
   /** After CS, CPL, CR0, CR4, EFER, RFLAGS.VM/TF/AC changed. */
   modeChanged(): void;
   /** By explicit privilege: descriptor tables and TSS are read as supervisor. -1: not RAM. Throws GuestFault. */
@@ -31,6 +37,7 @@ export interface SystemCore extends HelperCore {
   readLinear(linear: bigint, into: Uint8Array, access?: Access): void;
   writeLinear(linear: bigint, from: Uint8Array, access?: Access): void;
   selectAddressSpace(root: bigint, user: boolean): void;
+  flushAddressSpace(root: bigint): void;
   flushAll(): void;
   invalidatePage(linear: bigint): void;
   /** Engine-memory address of a cached translation, or 0: for bulk operations within a page. write: the page may be written inline. */

@@ -146,11 +146,10 @@ function far(core: SystemCore, width: bigint, selectorValue: bigint, offset: big
   else if (isCallGate(type, long)) (call ? callThroughGate : jumpThroughGate)(core, d);
   else if (long) throw selectorFault(Vector.GP, selector);
   else {
-    const task = type === SystemType.taskGate ? (requireGateAccess(core, d), taskOfGate(core, d)) : d;
-    if (task === d) {
-      if (type !== SystemType.tss && type !== SystemType.tss16) throw selectorFault(Vector.GP, selector);
-      requireGateAccess(core, d);
-    }
+    const gate = type === SystemType.taskGate;
+    if (!gate && type !== SystemType.tss && type !== SystemType.tss16) throw selectorFault(Vector.GP, selector);
+    requireGateAccess(core, d);
+    const task = gate ? taskOfGate(core, d) : d;
     switchTask(core, task, call ? 'call' : 'jump', core.nextInstructionRip());
   }
 }

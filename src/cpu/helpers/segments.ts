@@ -33,6 +33,8 @@ import {
 
 const CR4_FSGSBASE = 1n << 16n;
 const FLAT = 0xffffffff;
+/** S.shadow: neither interrupts nor debug traps before the next instruction. */
+const SHADOW_TRAPS = 2;
 
 /** The descriptor of SS for ring `cpl`, checked; faults are `vector`, or #SS where it is absent. */
 export function checkedStack(
@@ -91,7 +93,7 @@ const loadSegment: SystemHelper = (core, indexValue, selectorValue) => {
   }
   if (index === SEG.ss) {
     core.modeChanged(); // the stack's width
-    if (!state.get32(S.pv)) state.set32(S.shadow, 1);
+    if (!state.get32(S.pv)) state.set32(S.shadow, SHADOW_TRAPS);
   }
 };
 

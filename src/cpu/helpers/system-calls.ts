@@ -11,6 +11,7 @@ const EFER_SCE = 1n;
 const FLAT = 0xffffffff;
 const RF = BigInt(Flag.RF);
 const IF = BigInt(Flag.IF);
+const TF = BigInt(Flag.TF);
 const VM = BigInt(Flag.VM);
 /** Attributes that these instructions give without reading a descriptor; DPL is added. */
 const CODE64 = 0xa09b;
@@ -49,6 +50,7 @@ const syscall: SystemHelper = core => {
     state.gpr[R.r11] = flags & ~RF;
     state.rip = target;
     state.rflags = flags & ~(state.get(S.sfmask) & 0xffffffffn) & ~RF;
+    if (!(state.rflags & TF)) core.suppressStep();
     flatSegments(core, selector, (selector + 8) & 0xffff, 0, CODE64);
     return;
   }

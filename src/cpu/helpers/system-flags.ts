@@ -38,7 +38,9 @@ const popf: SystemHelper = (core, width, popped) => {
   } else mask |= inV86(state) ? IF : IF | IOPL;
   const value = width === 16n ? popped : popped & ~BigInt(Flag.RF);
   state.rflags = (old & ~mask) | (value & mask);
-  if ((old ^ state.get(S.rflags)) & (AC | TF)) core.modeChanged();
+  const changed = old ^ state.get(S.rflags);
+  if (changed & (AC | TF)) core.modeChanged();
+  else if (changed & IF) core.flagsChanged();
 };
 
 /** CLAC and STAC: only the kernel may. */
@@ -63,6 +65,7 @@ export const systemFlagHelpers: Record<string, SystemHelper> = {
     const flags = state.get(S.rflags);
     if (!(flags & IF) && !state.get32(S.pv)) state.set32(S.shadow, 1);
     state.set(S.rflags, flags | IF);
+    if (!(flags & IF)) core.flagsChanged();
   },
   clac: core => setAc(core, false),
   stac: core => setAc(core, true),

@@ -1,5 +1,9 @@
 // System instructions' helpers, gathered.
+
+import { controlRegisterHelpers } from './control-registers.ts';
 import type { SystemHelper } from './core.ts';
+import { debugRegisterHelpers } from './debug-registers.ts';
+import { decimalHelpers } from './decimal.ts';
 import { descriptorTableHelpers } from './descriptor-tables.ts';
 import { farReturnHelpers } from './far-returns.ts';
 import { farTransferHelpers } from './far-transfers.ts';
@@ -10,6 +14,7 @@ import { segmentHelpers } from './segments.ts';
 import { stackInstructionHelpers } from './stack-instructions.ts';
 import { systemCallHelpers } from './system-calls.ts';
 import { systemFlagHelpers } from './system-flags.ts';
+import { translationHelpers } from './translations.ts';
 
 export const systemHelpers: Record<string, SystemHelper> = {
   ...segmentHelpers,
@@ -22,4 +27,8 @@ export const systemHelpers: Record<string, SystemHelper> = {
   ...portHelpers,
   ...haltHelpers,
   ...stackInstructionHelpers,
+  ...controlRegisterHelpers,
+  ...debugRegisterHelpers,
+  ...translationHelpers,
+  ...decimalHelpers,
 };

@@ -351,8 +351,11 @@ function emitJump(e: Emitter, fn: FunctionIndex, leave: number): void {
   e.op(Op.i32Sub);
   e.set(FUEL);
   e.i32(0);
+  // RIP of the page's start: CS need not begin at one
   e.get(RIP);
-  e.op(Op.i64Const, 0x80, 0x60, Op.i64And); // & ~0xfff
+  e.get(BLOCK);
+  e.memory(Op.i64Load32U, Head.offset);
+  e.op(Op.i64Sub);
   e.memory(Op.i64Store, STATE + S.ripBase);
   e.get(BLOCK);
   e.i32(HEAD_SIZE);

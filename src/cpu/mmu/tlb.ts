@@ -21,6 +21,9 @@ import {
 import type { EngineMemory, Mfn } from '../memory.ts';
 import { AccessKind } from './paging.ts';
 
+/** Added to the root of the bank of a kernel that has lifted SMAP (RFLAGS.AC): the rights of user pages are others there. */
+export const SMAP_LIFTED = 1n;
+
 interface Bank {
   address: number;
   root: bigint;
@@ -101,7 +104,7 @@ export class TlbBanks {
   }
 
   flushRoot(root: bigint): void {
-    for (const bank of this.banks) if (bank.root === root) this.flush(bank);
+    for (const bank of this.banks) if ((bank.root & ~SMAP_LIFTED) === root) this.flush(bank);
   }
 
   /** Fills the current bank. `host` is the engine-memory address of the frame. */

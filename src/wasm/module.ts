@@ -146,7 +146,9 @@ export class ModuleBuilder {
 
   /** The custom section that profilers and stack traces take function names from (specification 2.0, appendix "Custom Sections"). */
   private nameSection(bodies: readonly FunctionBody[]): Uint8Array {
-    const named = bodies.map((f, i) => ({ name: f.name, index: i + this.imports.length })).filter(f => f.name !== undefined);
+    const named = bodies
+      .map((f, i) => ({ name: f.name, index: i + this.imports.length }))
+      .filter(f => f.name !== undefined);
     if (named.length === 0) return new Uint8Array(0);
     const names: number[] = [];
     pushU32(names, named.length);

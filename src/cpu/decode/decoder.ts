@@ -7,6 +7,9 @@ import type { EncodingTable } from './table.ts';
 
 export const MAX_INSTRUCTION_LENGTH = 15;
 const NONE = -1;
+/** Legacy prefixes (SDM Vol. 2A, 2.1.1). */
+const PREFIX = new Uint8Array(256);
+for (const prefix of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]) PREFIX[prefix] = 1;
 
 /** A memory operand: base + (index << scale) + displacement, in a segment. Register numbers, or -1. */
 export interface MemoryOperand {
@@ -102,36 +105,13 @@ export class Decoder {
         rex = opcode;
         continue;
       }
-      const isPrefix = ((): boolean => {
-        switch (opcode) {
-          case 0x66:
-            operand66 = true;
-            return true;
-          case 0x67:
-            address67 = true;
-            return true;
-          case 0xf0:
-            lock = true;
-            return true;
-          case 0xf2:
-          case 0xf3:
-            repeatPrefix = opcode;
-            return true;
-          case 0x26:
-          case 0x2e:
-          case 0x36:
-          case 0x3e:
-            if (!long64) segment = (opcode >> 3) & 3;
-            return true;
-          case 0x64:
-          case 0x65:
-            segment = opcode - 0x60;
-            return true;
-          default:
-            return false;
-        }
-      })();
-      if (!isPrefix) break;
+      if (!PREFIX[opcode]) break;
+      if (opcode === 0x66) operand66 = true;
+      else if (opcode === 0x67) address67 = true;
+      else if (opcode === 0xf0) lock = true;
+      else if (opcode >= 0xf2) repeatPrefix = opcode;
+      else if (opcode >= 0x64) segment = opcode - 0x60;
+      else if (!long64) segment = (opcode >> 3) & 3;
       rex = 0; // a REX prefix counts only directly before the opcode
     }
     let map = 0;
@@ -159,8 +139,7 @@ export class Decoder {
     let rmRegister = NONE;
     if (hasModrm) {
       // control and debug register moves ignore ModRM.mod
-      if (modrm >= 0xc0 || row.operands.some(o => o.file === 'cr' || o.file === 'dr'))
-        rmRegister = (modrm & 7) | ((rex & 1) << 3);
+      if (modrm >= 0xc0 || row.ignoresMod) rmRegister = (modrm & 7) | ((rex & 1) << 3);
       else memory = addressWidth === 16 ? this.memory16(modrm) : this.memory32(modrm, rex, long64);
     }
     const operands: DecodedOperand[] = [];
@@ -300,15 +279,9 @@ function registerNumber(spec: OperandSpec, n: number, rex: boolean): number {
   return n;
 }
 
-const WIDTH_OF: Partial<Record<string, Width>> = { 8: 8, 16: 16, 32: 32, 64: 64 };
-
 /** The width for the semantic function: by prefixes where an operand is v, y or z, else fixed by the row. */
 function operandSize(row: Row, long64: boolean, default32: boolean, operand66: boolean, rexW: boolean): Width {
-  let kind: string | number | undefined = row.width;
-  if (kind === undefined) {
-    const variable = row.operands.find(o => o.size === 'v' || o.size === 'y') ?? row.operands.find(o => o.size === 'z');
-    kind = variable ? variable.size : row.operands[0]?.size;
-  }
+  const kind = row.widthKind;
   if (kind === 'y') return long64 && (rexW || row.f64) ? 64 : 32;
   if (kind === 'z' && !row.d64 && !row.f64) return default32 !== operand66 ? 32 : 16;
   if (kind === 'v' || kind === 'z') {
@@ -319,5 +292,5 @@ function operandSize(row: Row, long64: boolean, default32: boolean, operand66: b
     }
     return default32 !== operand66 ? 32 : 16;
   }
-  return WIDTH_OF[String(kind)] ?? 32;
+  return kind;
 }

@@ -81,6 +81,10 @@ export interface Row extends RowOptions {
   reg: number | null;
   /** The whole ModRM byte, or null. */
   exact: number | null;
+  /** What the width follows from: prefixes (v, y, z) or nothing. */
+  widthKind: Width | 'v' | 'y' | 'z';
+  /** ModRM.rm is a register whatever ModRM.mod says (MOV to and from CRn, DRn). */
+  ignoresMod: boolean;
   form: 'any' | 'reg' | 'mem';
 }
 
@@ -203,6 +207,16 @@ export function parseRow(
     modrm: modrm || reg !== null || exact !== null,
     reg,
     exact,
+    widthKind: widthKind(specs, options),
+    ignoresMod: specs.some(o => o.file === 'cr' || o.file === 'dr'),
     form,
   };
+}
+
+function widthKind(specs: readonly OperandSpec[], options: RowOptions): Row['widthKind'] {
+  if (options.width !== undefined) return options.width;
+  const variable = specs.find(o => o.size === 'v' || o.size === 'y') ?? specs.find(o => o.size === 'z');
+  const size = variable ? variable.size : specs[0]?.size;
+  if (size === 's' || size === 80 || size === 128 || size === undefined) return 32;
+  return size;
 }

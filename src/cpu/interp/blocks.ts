@@ -18,10 +18,11 @@ import {
   STATE,
 } from '../layout.ts';
 import type { EngineMemory, Mfn } from '../memory.ts';
-import { bindOperands, displacementOverflows, type Handlers, registerAddress, variantOf } from './handlers.ts';
+import { boundOperands, displacementOverflows, type Handlers, registerAddress, variantOf } from './handlers.ts';
 import { HANDLER_CHECK_PAGE, HANDLER_CONTINUE, HANDLER_FAULT, HANDLER_STALE, Head, LINK_NEVER, Rec } from './record.ts';
 
-const MAX_BLOCK = 64;
+/** Blocks go on behind conditional branches: longer ones decode more that never runs, shorter ones are left more often. */
+const MAX_BLOCK = 24;
 /** Room for the block of exactly as many instructions as fuel is left, at the arena's end: used once, never cached. */
 const SCRATCH_BLOCK = RECORDS + RECORDS_SIZE - (MAX_BLOCK + 4) * RECORD_SIZE;
 const BLOCK_ROOM = (MAX_BLOCK + 3) * RECORD_SIZE;
@@ -121,7 +122,8 @@ export class BlockCache {
     this.blocksOfFrame.delete(mfn);
     this.statistics.dropped++;
     while (header) {
-      const key = (mfn * FRAME_SIZE + this.u32[(header + Head.offset) >> 2]) * MODES + this.u32[(header + Head.mode) >> 2];
+      const key =
+        (mfn * FRAME_SIZE + this.u32[(header + Head.offset) >> 2]) * MODES + this.u32[(header + Head.mode) >> 2];
       // a block that begins in the frame before and reaches into this one has another key
       const owner = this.u32[(header + Head.page) >> 2];
       this.blocks.delete(owner === mfn ? key : key + (owner - mfn) * FRAME_SIZE * MODES);
@@ -188,8 +190,11 @@ export class BlockCache {
         return this.finish(header, at, source.mfn, offset, mode, count);
       }
     }
+    this.u8.fill(0, at, at + RECORD_SIZE);
     this.u16[(at + Rec.handler) >> 1] = HANDLER_CONTINUE;
     this.u16[(at + Rec.offset) >> 1] = position;
+    this.u64[(at + Rec.immediate) >> 3] = BigInt(position);
+    this.u32[(at + Rec.link) >> 2] = position < FRAME_SIZE && header !== SCRATCH_BLOCK ? 0 : LINK_NEVER;
     this.statistics.instructions += count;
     return this.finish(header, at + RECORD_SIZE, source.mfn, offset, mode, count);
   }
@@ -239,18 +244,21 @@ export class BlockCache {
     u8.fill(0, at, at + RECORD_SIZE);
     u16[(at + Rec.offset) >> 1] = offset;
     u8[at + Rec.length] = i.length;
-    const bound = bindOperands(i.row, i.memory !== null && i.operands.some(o => o.spec.source === 'rm' && o.kind === 'mem'));
-    i.operands.forEach((operand, n) => {
+    const bound = boundOperands(i.row, i.memory !== null && hasMemoryRm(i));
+    for (let n = 0; n < bound.length; n++) {
+      const operand = i.operands[n];
       const b = bound[n];
       if (operand.spec.source === 'relative') {
         const target = offset + i.length + Number(BigInt.asIntN(64, operand.immediate));
         u64[(at + Rec.immediate) >> 3] = BigInt.asUintN(64, BigInt(target));
         u32[(at + Rec.link) >> 2] = target >= 0 && target < FRAME_SIZE ? 0 : LINK_NEVER;
-      } else if (operand.spec.source === 'moffs' || operand.spec.source === 'far') u64[(at + Rec.immediate) >> 3] = operand.immediate;
-      else if (b.kind === 'reg' && b.field !== null) u16[(at + b.field) >> 1] = registerAddress(operand.spec, operand.register);
+      } else if (operand.spec.source === 'moffs' || operand.spec.source === 'far')
+        u64[(at + Rec.immediate) >> 3] = operand.immediate;
+      else if (b.kind === 'reg' && b.field !== null)
+        u16[(at + b.field) >> 1] = registerAddress(operand.spec, operand.register);
       else if (b.kind === 'imm' && b.field === Rec.immediate) u64[(at + Rec.immediate) >> 3] = operand.immediate;
       else if (b.kind === 'imm' && b.field === Rec.c) u16[(at + Rec.c) >> 1] = Number(operand.immediate & 0xffffn);
-    });
+    }
     const m = i.memory;
     if (m) {
       let displacement = m.displacement;
@@ -270,8 +278,15 @@ export class BlockCache {
       u32[(at + Rec.displacement) >> 2] = displacement;
       u8[at + Rec.segment] = m.segment;
       const usesBase = !long64 || m.segment === 4 || m.segment === 5;
-      u16[(at + Rec.segmentBase) >> 1] = usesBase ? STATE + S.segments + m.segment * SEGMENT_SIZE + SEG_FIELD.base : ZERO_ADDRESS;
+      u16[(at + Rec.segmentBase) >> 1] = usesBase
+        ? STATE + S.segments + m.segment * SEGMENT_SIZE + SEG_FIELD.base
+        : ZERO_ADDRESS;
     }
     u16[(at + Rec.handler) >> 1] = this.handlers.idOf(i.row, variantOf(i, long64, this.rules.stackWidth(mode)));
   }
+}
+
+function hasMemoryRm(i: Instruction): boolean {
+  for (const o of i.operands) if (o.kind === 'mem' && o.spec.source === 'rm') return true;
+  return false;
 }

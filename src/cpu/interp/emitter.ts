@@ -9,6 +9,8 @@ export interface Node {
   readonly bits: number;
   /** The value where it is a constant. */
   readonly constant?: bigint;
+  /** A linear address: what its segment was (see HINT_RECORD in wasm-ops.ts). */
+  readonly hint?: number;
 }
 
 /** Builds one function body. Statements are appended to `code`; expressions are passed around as Nodes. */

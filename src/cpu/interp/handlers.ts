@@ -8,7 +8,15 @@ import { S, STATE, UnitTrap } from '../layout.ts';
 import type { Width } from '../semantics/ops.ts';
 import { Emitter } from './emitter.ts';
 import { FIRST_HANDLER, Rec } from './record.ts';
-import { type BoundOperand, type Frame, type FunctionIndex, type MemoryForm, REGISTER_FILES, type Variant, WasmOps } from './wasm-ops.ts';
+import {
+  type BoundOperand,
+  type Frame,
+  type FunctionIndex,
+  type MemoryForm,
+  REGISTER_FILES,
+  type Variant,
+  WasmOps,
+} from './wasm-ops.ts';
 
 const HANDLER_SIGNATURE: Signature = signature([Type.i32], [Type.i32]);
 const REGISTER_FIELDS = [Rec.a, Rec.b, Rec.c];
@@ -21,12 +29,22 @@ export function registerAddress(spec: OperandSpec, n: number): number {
   return base + (n << shift);
 }
 
+const bindings = new WeakMap<Row, [withRegister: BoundOperand[] | null, withMemory: BoundOperand[] | null]>();
+
+/** Binds a row's operands to record fields; computed once for a row and a form. */
+export function boundOperands(row: Row, memory: boolean): BoundOperand[] {
+  let both = bindings.get(row);
+  if (!both) bindings.set(row, (both = [null, null]));
+  return (both[memory ? 1 : 0] ??= bindOperands(row, memory));
+}
+
 /** Binds a row's operands to record fields: registers to a, b, c in order; one immediate of 64 bits, a second of 16 in c. */
-export function bindOperands(row: Row, memory: boolean): BoundOperand[] {
+function bindOperands(row: Row, memory: boolean): BoundOperand[] {
   let registers = 0;
   let immediates = 0;
   return row.operands.map(spec => {
-    const isMemory = (spec.source === 'rm' && spec.form !== 'reg' && memory) || spec.source === 'moffs' || spec.source === 'string';
+    const isMemory =
+      (spec.source === 'rm' && spec.form !== 'reg' && memory) || spec.source === 'moffs' || spec.source === 'string';
     const immediate = ['imm', 'one', 'relative', 'far'].includes(spec.source);
     const kind = isMemory ? 'mem' : immediate ? 'imm' : 'reg';
     let field: number | null = null;
@@ -40,17 +58,29 @@ export function bindOperands(row: Row, memory: boolean): BoundOperand[] {
 
 /** The variant that an instruction needs in a mode. */
 export function variantOf(i: Instruction, long64: boolean, stackWidth: 16 | 32 | 64): Variant {
-  return { width: i.width, memory: memoryForm(i, long64), addressWidth: i.addressWidth, stackWidth, long64, repeat: i.repeat };
+  return {
+    width: i.width,
+    memory: memoryForm(i, long64),
+    addressWidth: i.addressWidth,
+    stackWidth,
+    long64,
+    repeat: i.repeat,
+  };
 }
 
 function memoryForm(i: Instruction, long64: boolean): MemoryForm {
   const m = i.memory;
   if (!m) return 'none';
-  if (i.operands.some(o => o.spec.source === 'moffs')) return 'moffs';
+  const source = i.row.operands.length === 0 ? null : impliedSource(i.row);
+  if (source === 'moffs') return 'moffs';
   if (!long64 || i.addressWidth !== 64) return 'full';
   const overridden = m.segment === 4 || m.segment === 5;
-  const implied = i.row.operands.some(o => o.source === 'string');
-  return m.index < 0 && !overridden && !implied && !displacementOverflows(i) ? 'simple' : 'indexed';
+  return m.index < 0 && !overridden && source !== 'string' && !displacementOverflows(i) ? 'simple' : 'indexed';
+}
+
+function impliedSource(row: Row): 'moffs' | 'string' | null {
+  for (const o of row.operands) if (o.source === 'moffs' || o.source === 'string') return o.source;
+  return null;
 }
 
 /** RIP-relative displacements count from the page's start in records; near 2^31 they need an index (see record writing). */
@@ -59,13 +89,15 @@ export function displacementOverflows(i: Instruction): boolean {
 }
 
 const FORMS: MemoryForm[] = ['none', 'simple', 'indexed', 'full', 'moffs'];
-const WIDTHS: Width[] = [8, 16, 32, 64];
 const REPEATS = ['none', 'rep', 'repne'] as const;
+
+const widthIndex = (w: Width): number => (w === 64 ? 3 : w >> 4); // 0 1 2 3
 
 function keyOf(row: Row, v: Variant): number {
   const address = v.addressWidth >> 5; // 0 1 2
   const stack = v.stackWidth >> 5;
-  const small = WIDTHS.indexOf(v.width) + 4 * (FORMS.indexOf(v.memory) + 5 * (address + 3 * (stack + 3 * (v.long64 ? 1 : 0))));
+  const small =
+    widthIndex(v.width) + 4 * (FORMS.indexOf(v.memory) + 5 * (address + 3 * (stack + 3 * (v.long64 ? 1 : 0))));
   return (row.id * 3 + REPEATS.indexOf(v.repeat)) * 512 + small;
 }
 
@@ -81,7 +113,7 @@ export function emitHandler(e: Emitter, row: Row, variant: Variant, frame: Frame
     o.call('unitTrap', o.const(UnitTrap[row.unit]));
     e.end();
   }
-  row.semantic(o, variant.width, ...bindOperands(row, !['none', 'moffs'].includes(variant.memory)));
+  row.semantic(o, variant.width, ...boundOperands(row, !['none', 'moffs'].includes(variant.memory)));
   return !o.left;
 }
 
@@ -101,7 +133,12 @@ export class Handlers {
    * @param inline variants that the main function handles itself, in the order of their cases
    * @param imports resolves the functions that handlers import
    */
-  constructor(memory: WebAssembly.Memory, table: WebAssembly.Table, inline: readonly { row: Row; variant: Variant }[], imports: HandlerImports) {
+  constructor(
+    memory: WebAssembly.Memory,
+    table: WebAssembly.Table,
+    inline: readonly { row: Row; variant: Variant }[],
+    imports: HandlerImports,
+  ) {
     this.memory = memory;
     this.table = table;
     this.imports = imports;
@@ -143,7 +180,12 @@ function describe(row: Row, v: Variant): string {
 }
 
 /** One out-of-line handler: takes the record's address; gives the next record, 1 to go on at S.rip, or 0 to leave run(). */
-function compileHandler(memory: WebAssembly.Memory, row: Row, variant: Variant, imports: HandlerImports): CallableFunction {
+function compileHandler(
+  memory: WebAssembly.Memory,
+  row: Row,
+  variant: Variant,
+  imports: HandlerImports,
+): CallableFunction {
   const e = new Emitter(1);
   const names: { name: string; params: ValueType[]; results: ValueType[] }[] = [];
   const fn: FunctionIndex = (name, params, results) => {
@@ -173,7 +215,10 @@ function compileHandler(memory: WebAssembly.Memory, row: Row, variant: Variant, 
   for (const n of names) m.importFunction('e', n.name, signature(n.params, n.results));
   const pages = memory.buffer.byteLength >>> 16;
   m.importMemory('e', 'memory', pages, pages);
-  m.export('h', m.define({ name: describe(row, variant), signature: HANDLER_SIGNATURE, locals: e.locals, code: e.code }));
+  m.export(
+    'h',
+    m.define({ name: describe(row, variant), signature: HANDLER_SIGNATURE, locals: e.locals, code: e.code }),
+  );
   const environment: Record<string, WebAssembly.ImportValue> = { memory };
   for (const n of names) environment[n.name] = imports(n.name) as CallableFunction as WebAssembly.ImportValue;
   const instance = new WebAssembly.Instance(new WebAssembly.Module(m.build()), { e: environment });

@@ -10,7 +10,10 @@ const REG: MemoryForm[] = ['none'];
 const SIMPLE: MemoryForm[] = ['none', 'simple'];
 const ALL: MemoryForm[] = ['none', 'simple', 'indexed'];
 const range = (from: number, to: number, suffix = '', prefix = '') =>
-  Array.from({ length: to - from + 1 }, (_, i) => `${prefix}${(from + i).toString(16).toUpperCase().padStart(2, '0')}${suffix}`);
+  Array.from(
+    { length: to - from + 1 },
+    (_, i) => `${prefix}${(from + i).toString(16).toUpperCase().padStart(2, '0')}${suffix}`,
+  );
 
 const HOT: Hot[] = [
   [['89 /r', '8B /r'], [32, 64], ALL],
@@ -36,7 +39,7 @@ const HOT: Hot[] = [
   [['3C', 'A8', '24'], [8], REG],
   [['F7 /0'], [32], REG],
   [['F7 /2', 'F7 /3'], [32, 64], REG],
-  [['FF /0', 'FF /1'], [32], SIMPLE],
+  [['FF /0', 'FF /1'], [32, 64], SIMPLE],
   [['C1 /4', 'C1 /5', 'C1 /7', 'C1 /0', 'C1 /1', 'D1 /5', 'D1 /4', 'D3 /4', 'D3 /5'], [32, 64], REG],
   [['0F AF /r', '6B /r', '69 /r'], [32, 64], REG],
   [['0F BA /4'], [32, 64], REG],
@@ -50,7 +53,11 @@ const HOT: Hot[] = [
   [range(0x80, 0x8f, '', '0F '), [64], REG],
   [range(0x40, 0x4f, ' /r', '0F '), [64], REG],
   [range(0x90, 0x9f, ' /r', '0F '), [8], REG],
-  [['90', '0F 1F /r', '0F 1E /r'], [32, 64], ['none', 'simple', 'indexed']],
+  [
+    ['90', '0F 1F /r', '0F 1E /r'],
+    [32, 64],
+    ['none', 'simple', 'indexed'],
+  ],
 ];
 
 /** The hot variants for 64-bit mode, in a fixed order. */

@@ -6,9 +6,18 @@ import { JUMP_CACHE, JUMP_CACHE_ENTRIES, S, STATE } from '../layout.ts';
 import type { Width } from '../semantics/ops.ts';
 import { Emitter } from './emitter.ts';
 import { emitHandler } from './handlers.ts';
-import { FIRST_HANDLER, HANDLER_CHECK_PAGE, HANDLER_CONTINUE, HANDLER_FAULT, HANDLER_STALE, HEAD_SIZE, Head, Rec } from './record.ts';
-import type { FunctionIndex, Variant } from './wasm-ops.ts';
-import type { Frame } from './wasm-ops.ts';
+import {
+  FIRST_HANDLER,
+  HANDLER_CHECK_PAGE,
+  HANDLER_CONTINUE,
+  HANDLER_FAULT,
+  HANDLER_STALE,
+  HEAD_SIZE,
+  Head,
+  LINK_NEVER,
+  Rec,
+} from './record.ts';
+import type { Frame, FunctionIndex, Variant } from './wasm-ops.ts';
 
 /** Results of the core's run(). */
 export const RunResult = {
@@ -148,7 +157,12 @@ function slowAccess(kind: 'load' | 'update' | 'store', w: Width, known: Map<stri
   e.i32(bytes);
   e.get(hint);
   e.call(known.get(`${kind}Special`)!);
-  return { name: `${kind}${w}`, signature: signature(store ? [i64, i64, i32] : [i64, i32], store ? [] : [i64]), locals: e.locals, code: e.code };
+  return {
+    name: `${kind}${w}`,
+    signature: signature(store ? [i64, i64, i32] : [i64, i32], store ? [] : [i64]),
+    locals: e.locals,
+    code: e.code,
+  };
 }
 
 /** The body of run(fuel): see the head of this file. */
@@ -216,6 +230,27 @@ function emitRun(inline: readonly { row: Row; variant: Variant }[], fn: Function
     e.end();
     e.releaseAll(firstFree);
     if (i === HANDLER_STALE || i === HANDLER_CONTINUE) {
+      if (i === HANDLER_CONTINUE) {
+        const link = e.local(i32);
+        e.get(PC);
+        e.memory(Op.i32Load, Rec.link);
+        e.tee(link);
+        e.i32(LINK_NEVER);
+        e.op(Op.i32GtU);
+        e.open(Op.if);
+        stepBack(e);
+        frame.follow!(e, link);
+        e.get(PC);
+        e.i32(32);
+        e.op(Op.i32Add);
+        e.set(PC);
+        e.end();
+        e.get(link);
+        e.op(Op.i32Eqz);
+        e.open(Op.if);
+        frame.link!(e);
+        e.end();
+      }
       // S.rip = ripBase + the record's offset; neither is an instruction: the refund below leaves them out
       e.i32(0);
       e.i32(0);
@@ -224,10 +259,7 @@ function emitRun(inline: readonly { row: Row; variant: Variant }[], fn: Function
       e.memory(Op.i64Load16U, Rec.offset);
       e.op(Op.i64Add);
       e.memory(Op.i64Store, STATE + S.rip);
-      e.get(PC);
-      e.i32(32);
-      e.op(Op.i32Sub);
-      e.set(PC);
+      stepBack(e);
       e.br(jump);
     } else if (i === HANDLER_FAULT) {
       emitRecordedFault(e);
@@ -246,10 +278,7 @@ function emitRun(inline: readonly { row: Row; variant: Variant }[], fn: Function
       e.memory(Op.i64Load16U, Rec.offset);
       e.op(Op.i64Add);
       e.memory(Op.i64Store, STATE + S.rip);
-      e.get(PC);
-      e.i32(32);
-      e.op(Op.i32Sub);
-      e.set(PC);
+      stepBack(e);
       e.br(jump);
     } else {
       const { row, variant } = inline[i - FIRST_HANDLER];
@@ -323,6 +352,14 @@ function emitJump(e: Emitter, fn: FunctionIndex, leave: number): void {
   e.memory(Op.i32Load, JUMP_CACHE + 8);
   e.set(BLOCK);
   e.else();
+  // with no fuel left a fault of the fetch is the next run's
+  e.get(FUEL);
+  e.op(Op.i32Eqz);
+  e.open(Op.if);
+  storeFuel(e);
+  e.i32(1);
+  e.op(Op.return);
+  e.end();
   e.call(fn('lookup', [], [i32]));
   e.tee(BLOCK);
   e.op(Op.i32Eqz);
@@ -362,6 +399,14 @@ function emitJump(e: Emitter, fn: FunctionIndex, leave: number): void {
   e.op(Op.i32Add);
   e.set(PC);
   void leave;
+}
+
+/** The current record is no instruction: it does not count as executed. */
+function stepBack(e: Emitter): void {
+  e.get(PC);
+  e.i32(32);
+  e.op(Op.i32Sub);
+  e.set(PC);
 }
 
 /** fuel += count(block) - executed, the current record counting as executed. */

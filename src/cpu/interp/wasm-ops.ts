@@ -64,6 +64,7 @@ export type FunctionIndex = (name: string, params: ValueType[], results: ValueTy
 /** Hint given to the slow memory functions: which segment a #SS or #GP belongs to. */
 export const HINT_RECORD = 0;
 export const HINT_STACK = 1;
+export const HINT_GENERAL = 2;
 
 const LOADS: Record<Width, number> = { 8: Op.i64Load8U, 16: Op.i64Load16U, 32: Op.i64Load32U, 64: Op.i64Load };
 const STORES: Record<Width, number> = { 8: Op.i64Store8, 16: Op.i64Store16, 32: Op.i64Store32, 64: Op.i64Store };
@@ -177,7 +178,9 @@ export class WasmOps implements Ops {
     else if (op === 'shr_u') bits = x.bits;
     else if (op === 'div_u' || op === 'rem_u') bits = x.bits;
     else if (op === 'add') bits = Math.min(64, Math.max(x.bits, y.bits) + 1);
-    return value(binary(BINARY[op], x, y, Type.i64, bits));
+    const sum = binary(BINARY[op], x, y, Type.i64, bits);
+    // an offset into the operand at an address keeps the address's segment
+    return value(op === 'add' ? hinted(sum, x.hint ?? y.hint) : sum);
   }
 
   un(op: UnaryOp, a: Value): Value {
@@ -247,7 +250,7 @@ export class WasmOps implements Ops {
     const local = this.e.local(x.type);
     this.e.push(x);
     this.e.set(local);
-    return localNode(local, x.type, x.bits);
+    return hinted(localNode(local, x.type, x.bits), x.hint);
   }
 
   variable(initial: Value): Value {
@@ -380,7 +383,7 @@ export class WasmOps implements Ops {
   }
 
   linear(operand: Operand, size: number, write: boolean): Value {
-    return value(localNode(this.memoryLinear(operand as BoundOperand, size, write), Type.i64));
+    return value(hinted(localNode(this.memoryLinear(operand as BoundOperand, size, write), Type.i64), HINT_RECORD));
   }
 
   /** The memory operand's linear address in a local, computed once for an instruction. */

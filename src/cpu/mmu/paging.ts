@@ -112,13 +112,20 @@ export class Paging {
   private walkPae(lo: number, kind: number, user: boolean): boolean {
     // the four top entries have neither rights nor accessed bits
     const at = this.ramWords + (this.controls.root >>> 2) + (lo >>> 30) * 2;
-    if ((this.controls.root >>> 12) >= this.memory.frames || !(this.u32[at] & P)) return this.fault(0, kind, user);
+    if (this.controls.root >>> 12 >= this.memory.frames || !(this.u32[at] & P)) return this.fault(0, kind, user);
     const table = frameOf(this.u32[at], this.u32[at + 1]);
     return this.descend(table, [0, 0, (lo >>> 21) & 0x1ff, (lo >>> 12) & 0x1ff], 2, lo, kind, user);
   }
 
   /** Levels of 64-bit entries: level 0 is the PML4, 3 the page table. */
-  private descend(top: number, indices: readonly number[], first: number, lo: number, kind: number, user: boolean): boolean {
+  private descend(
+    top: number,
+    indices: readonly number[],
+    first: number,
+    lo: number,
+    kind: number,
+    user: boolean,
+  ): boolean {
     const { u32, path, controls } = this;
     let table = top;
     let rights = RW | US;
@@ -133,7 +140,8 @@ export class Paging {
       low = u32[at];
       high = u32[at + 1];
       if (!(low & P)) return this.fault(0, kind, user);
-      if (high & reserved || (level === 0 && low & PS)) return this.fault(PageFault.present | PageFault.reserved, kind, user);
+      if (high & reserved || (level === 0 && low & PS))
+        return this.fault(PageFault.present | PageFault.reserved, kind, user);
       path[level] = at;
       rights &= low;
       nx |= high & NX;

@@ -115,7 +115,8 @@ export class TlbBanks {
     this.i32[at] = page;
     this.i32[at + 1] = hi;
     this.i32[at + 2] = host - page;
-    this.memory.u8[FRAME_FLAGS + mfn] |= kind === AccessKind.write ? FrameFlag.cached | FrameFlag.writeCached : FrameFlag.cached;
+    this.memory.u8[FRAME_FLAGS + mfn] |=
+      kind === AccessKind.write ? FrameFlag.cached | FrameFlag.writeCached : FrameFlag.cached;
     this.current.empty = false;
   }
 

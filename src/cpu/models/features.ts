@@ -65,7 +65,8 @@ export function hasFeature(model: CpuModel): (name: string) => boolean {
     let has = known.get(name);
     if (has === undefined) {
       const place = FEATURES[name];
-      const leaf = place && model.leaves.find(l => l.leaf === place[0] && (l.subleaf === null || l.subleaf === place[1]));
+      const leaf =
+        place && model.leaves.find(l => l.leaf === place[0] && (l.subleaf === null || l.subleaf === place[1]));
       has = leaf !== undefined && ((leaf[place[2]] >>> place[3]) & 1) === 1;
       known.set(name, has);
     }

@@ -139,7 +139,7 @@ class Matrix {
       cpus: options.cpus,
       memoryMiB: options.memory,
       initrd: initramfs.bytes,
-      commandLine: commandLine(mode, [initramfs.append, options.append].filter(part => part !== '').join(' ')),
+      commandLine: commandLine(mode, [initramfs.append, options.append]),
       clock: options.clock,
     };
     const how = {

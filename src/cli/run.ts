@@ -8,11 +8,11 @@ import { runBoot } from '../report/run-boot.ts';
 import type { Result } from '../report/verdict.ts';
 import { imageModes } from '../toolstack/image/modes.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
+import { CommandOutput } from './command-output.ts';
 import { loadFiles } from './images.ts';
 import { makeInitramfs } from './initramfs.ts';
 import type { Io } from './io.ts';
 import type { RunOptions } from './options.ts';
-import { ReportFilter } from './report-filter.ts';
 import { UsageError } from './usage-error.ts';
 
 const CRASHED = 255;
@@ -41,8 +41,6 @@ export async function run(
     modules: options.modules,
     ...(hasCommand ? { command } : {}),
   });
-  // A command's output is what is wanted, not the kernel's.
-  const append = [hasCommand ? 'quiet' : '', initramfs.append, options.append].filter(part => part !== '').join(' ');
   const request = {
     image,
     mode,
@@ -50,10 +48,11 @@ export async function run(
     cpus: options.cpus,
     memoryMiB: options.memory,
     initrd: initramfs.bytes,
-    commandLine: commandLine(mode, append),
+    // A command's output is what is wanted, not the kernel's.
+    commandLine: commandLine(mode, [initramfs.append, options.append], hasCommand),
     clock: options.clock,
   };
-  const filter = hasCommand ? new ReportFilter(bytes => io.out(bytes)) : null;
+  const filter = hasCommand ? new CommandOutput(bytes => io.out(bytes)) : null;
   let left = false;
   let input: ReturnType<typeof readConsoleInput> | null = null;
   const start = async () => {
@@ -73,24 +72,19 @@ export async function run(
     const how = { goal: { kind: 'end' }, timeoutSeconds: options.timeout, reproduce: '', observer } as const;
     const result = await runBoot(request, start, how);
     filter?.flush();
-    return left ? 0 : tell(result, io);
+    return left ? 0 : tell(result, hasCommand, io);
   } finally {
     (input as ReturnType<typeof readConsoleInput> | null)?.stop();
   }
 }
 
 /** What cannot be seen on the console goes to stderr; gives the exit status. */
-function tell(result: Result, io: Io): number {
+function tell(result: Result, consoleHidden: boolean, io: Io): number {
   const { verdict, guest } = result;
   if (verdict === 'error') io.err(`domzero: ${result.reason}\n`);
   else if (verdict !== 'pass') {
-    // The console was all shown already.
-    const { consoleTail: _, ...rest } = result;
-    io.err(
-      `\n${explain({ ...rest, consoleTail: [] })
-        .slice(0, -1)
-        .join('\n')}\n`,
-    );
+    const lines = explain(consoleHidden ? result : { ...result, consoleTail: [] });
+    io.err(`\n${lines.join('\n')}\n`);
   }
   if (verdict === 'error') return TOOL_FAILED;
   if (verdict === 'timeout') return TIMED_OUT;

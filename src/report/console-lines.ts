@@ -64,8 +64,11 @@ export class Tail {
   }
 }
 
-/** A line of Linux's log without its time stamp (CONFIG_PRINTK_TIME, also with a caller's id); null where there is none. */
+/**
+ * A line of Linux's log without its time stamp (CONFIG_PRINTK_TIME, also with a caller's id) and the mark of Xen's boot console;
+ * null where there is none.
+ */
 export function withoutTimestamp(line: string): string | null {
-  const match = /^(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? (.*)$/.exec(line);
+  const match = /^(?:\(early\) )?(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? (.*)$/.exec(line);
   return match === null ? null : match[1];
 }

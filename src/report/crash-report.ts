@@ -6,9 +6,6 @@ import { hypercallText } from './hypercall-text.ts';
 import type { PanicFinder } from './panic.ts';
 import type { CrashReport, StackWord } from './verdict.ts';
 
-/** Hypercalls shown. */
-const HYPERCALLS = 16;
-
 /** What is known of a crash; null where nothing crashed. `symbols` is asked only where there is something to look up. */
 export function crashReport(
   record: CrashRecord | null,
@@ -25,7 +22,7 @@ export function crashReport(
     ...place(record, panic, table),
     registers: Object.fromEntries(Object.entries(record?.registers ?? {}).map(([name, value]) => [name, hex(value)])),
     stack: (record?.stack ?? []).map(value => stackWord(value, table)),
-    hypercalls: (record?.hypercalls ?? []).slice(-HYPERCALLS).map(hypercallText),
+    hypercalls: (record?.hypercalls ?? []).map(hypercallText),
     panic: panic.lines,
     xenLog,
   };

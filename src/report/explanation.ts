@@ -4,6 +4,7 @@ import type { CrashReport, Result } from './verdict.ts';
 
 const CONSOLE_LINES = 20;
 const STACK_WORDS = 32;
+const HYPERCALLS = 16;
 const REGISTERS_A_LINE = 4;
 
 /** Lines without a newline at the end; empty for a pass and a skip. */
@@ -16,7 +17,7 @@ export function explain(result: Result): string[] {
   if (crash === null || crash.panic.length === 0) {
     parts.push(...section('the last lines of the console', consoleTail.slice(-CONSOLE_LINES)));
   }
-  return [title, ...parts, `  again: ${result.reproduce}`];
+  return [title, ...parts, ...(result.reproduce === '' ? [] : [`  again: ${result.reproduce}`])];
 }
 
 function explainCrash(crash: CrashReport): string[] {
@@ -27,12 +28,21 @@ function explainCrash(crash: CrashReport): string[] {
     ...(place.length === 0 ? [] : [`  at ${place.join(', ')}${crash.vcpu === null ? '' : `, vCPU ${crash.vcpu}`}`]),
     ...section('registers', inRows(registers, REGISTERS_A_LINE)),
     ...section('stack', stackLines(crash)),
-    ...section(
-      'last hypercalls',
-      crash.hypercalls.map(({ vcpu, call, result }) => `v${vcpu} ${call} = ${result}`),
-    ),
+    ...section('last hypercalls', hypercallLines(crash)),
     ...section('the hypervisor says', crash.xenLog),
   ];
+}
+
+/** The same one several times over is one line. */
+function hypercallLines({ hypercalls }: CrashReport): string[] {
+  const lines: Array<{ text: string; times: number }> = [];
+  for (const { vcpu, call, result } of hypercalls) {
+    const text = `v${vcpu} ${call} = ${result}`;
+    const last = lines.at(-1);
+    if (last?.text === text) last.times++;
+    else lines.push({ text, times: 1 });
+  }
+  return lines.slice(-HYPERCALLS).map(({ text, times }) => (times === 1 ? text : `${text}  (${times} times)`));
 }
 
 /** Words with a symbol, and where there is none, the first few as they are. */

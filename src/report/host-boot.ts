@@ -2,6 +2,7 @@
 
 import { captureCrash } from '../hypervisor/crash.ts';
 import { BuildError, Host, ramForGuests } from '../index.ts';
+import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import { MODES, type Mode } from '../toolstack/image/modes.ts';
 import type { BootedDomain, BootRequest, DomainEnd, EndReason } from './boot.ts';
 
@@ -9,11 +10,19 @@ import type { BootedDomain, BootRequest, DomainEnd, EndReason } from './boot.ts'
 const BUILT: ReadonlySet<Mode> = new Set(['pv']);
 /** What the kernel is told in each mode before what the user appends: where its console is. */
 const CONSOLES: Readonly<Record<Mode, string>> = {
-  native: 'console=ttyS0 earlyprintk=ttyS0',
-  dom0: 'console=hvc0 earlyprintk=xen',
-  pv: 'console=hvc0 earlyprintk=xen',
-  pvh: 'console=hvc0 earlyprintk=xen',
-  pvhvm: 'console=ttyS0 console=hvc0 earlyprintk=ttyS0',
+  native: 'console=ttyS0',
+  dom0: 'console=hvc0',
+  pv: 'console=hvc0',
+  pvh: 'console=hvc0',
+  pvhvm: 'console=ttyS0 console=hvc0',
+};
+/** A console for what happens before that one is there, and all messages on it. */
+const EARLY_CONSOLES: Readonly<Record<Mode, string>> = {
+  native: 'earlyprintk=ttyS0',
+  dom0: 'earlyprintk=xen',
+  pv: 'earlyprintk=xen',
+  pvh: 'earlyprintk=xen',
+  pvhvm: 'earlyprintk=ttyS0',
 };
 /** How long input waits before it is offered to a full console again. Milliseconds. */
 const RETRY_MS = 5;
@@ -23,9 +32,9 @@ export function notBuilt(mode: Mode): string | null {
   return BUILT.has(mode) ? null : 'not built yet';
 }
 
-/** The kernel's command line: the console of the mode, then what the user wants. */
-export function commandLine(mode: Mode, append: string): string {
-  return append === '' ? CONSOLES[mode] : `${CONSOLES[mode]} ${append}`;
+/** The kernel's command line: the console of the mode, then what the user wants. A quiet kernel says nothing unless in trouble. */
+export function commandLine(mode: Mode, append: readonly string[], quiet = false): string {
+  return [CONSOLES[mode], quiet ? 'quiet' : EARLY_CONSOLES[mode], ...append].filter(part => part !== '').join(' ');
 }
 
 /** StartDomain on a host of its own. Rejects with BuildError where the domain cannot be made. */
@@ -54,8 +63,8 @@ export async function startOnHost(request: BootRequest): Promise<BootedDomain> {
   let ended = false;
 
   async function run(): Promise<DomainEnd> {
-    // Listeners of this turn are there before the first output.
-    await Promise.resolve();
+    // Whoever was given the domain has its listeners in place before the first output.
+    await yieldToEventLoop();
     const end = await host.run({
       until: () => guest.shutdown !== null,
       signal: abort.signal,

@@ -1,6 +1,6 @@
 // Finds in a console what a Linux kernel says when it dies (kernel/panic.c, arch/x86/kernel/dumpstack.c, arch/x86/mm/extable.c).
 
-import { withoutTimestamp } from './console-lines.ts';
+import { Tail, withoutTimestamp } from './console-lines.ts';
 
 /** First lines of trouble. A kernel may survive these. */
 const TROUBLE =
@@ -11,9 +11,12 @@ const FATAL = /^(?:Kernel panic - not syncing: ?(.*)|(PANIC: .*))$/;
 const OVER = /^---\[ end Kernel panic/;
 /** Lines kept from the first one of trouble on. */
 const KEPT = 120;
+/** Lines kept of those before it: a panic's cause often stands there. */
+const BEFORE = 6;
 
 export class PanicFinder {
   private readonly kept: string[] = [];
+  private readonly before = new Tail(BEFORE);
   private message: string | null = null;
   private instruction: string | null = null;
   private ended = false;
@@ -21,7 +24,10 @@ export class PanicFinder {
   /** A line of the console, without its line break. */
   push(line: string): void {
     const text = withoutTimestamp(line) ?? line;
-    if (this.kept.length === 0 && !TROUBLE.test(text)) return;
+    if (this.kept.length === 0 && !TROUBLE.test(text)) {
+      this.before.push(line);
+      return;
+    }
     if (this.kept.length < KEPT) this.kept.push(line);
     const fatal = FATAL.exec(text);
     if (fatal !== null) this.message ??= fatal[1] ?? fatal[2];
@@ -49,8 +55,8 @@ export class PanicFinder {
     return this.ended;
   }
 
-  /** From the first line of trouble on. */
+  /** From the first line of trouble on, with a few before it; empty where there was none. */
   get lines(): readonly string[] {
-    return this.kept;
+    return this.kept.length === 0 ? [] : [...this.before.lines, ...this.kept];
   }
 }

@@ -93,8 +93,8 @@ class Watch {
   }
 
   async follow(domain: BootedDomain): Promise<Result> {
-    this.domain = domain;
     this.stages.reach('loaded');
+    this.domain = domain;
     domain.console.onData(bytes => this.output(bytes));
     domain.onLog(line => {
       this.log.push(line);

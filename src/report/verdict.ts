@@ -47,7 +47,7 @@ export interface CrashReport {
   readonly stack: readonly StackWord[];
   /** The last ones, oldest first. */
   readonly hypercalls: readonly HypercallText[];
-  /** The kernel's own text on the console, from the first line of trouble on. */
+  /** The kernel's own text on the console, from a little before the first line of trouble on. */
   readonly panic: readonly string[];
   /** The hypervisor's log in Xen's form. */
   readonly xenLog: readonly string[];

@@ -238,6 +238,6 @@ export function union<F extends Fields>(name: string, members: F): Type<ValueOf<
 }
 
 /** The value of a union of which only the given members (as a rule one) are written. */
-export function member<T>(value: Partial<T>): T {
+export function member<T>(value: Partial<NoInfer<T>>): T {
   return value as T;
 }

@@ -120,6 +120,7 @@ export class FakeHost {
       bus: { read: never, write: never, portRead: never, portWrite: never },
       cycles: () => 0n,
       onProtectedStore: null,
+      interruptPending: false,
       load: () => {},
       store: () => {},
       modeChanged: () => {},

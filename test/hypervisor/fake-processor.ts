@@ -34,6 +34,7 @@ export class FakeProcessor implements Processor {
   readonly bus: Bus = { read: () => ~0n, write: () => {}, portRead: () => -1, portWrite: () => {} };
   cycles = (): bigint => 0n;
   onProtectedStore: ProtectedStore | null = null;
+  interruptPending = false;
   root = 0n;
   readonly tlb = new Map<string, Translation>();
   /** How often everything was flushed. */

@@ -13,6 +13,10 @@ const EINVAL = -22;
 const EOPNOTSUPP = -95;
 const WRITABLE = 7;
 const VALIDATED = 4;
+/** Entries of the PAT (Xen's: WB WT UC- UC WC WP UC UC) that allow caching, and the flags of UC. */
+const CACHEABLE = new Set([0, 1, 5]);
+const UNCACHEABLE = Pte.pwt | Pte.pcd;
+const CACHE_ATTRIBUTES = Pte.pwt | Pte.pcd | Pte.pse;
 /** Frame number of an all-ones address: "no frame", which is refused without calling it an attempt on device space. */
 const ALL_ONES_MFN = 2 ** 40 - 1;
 
@@ -32,7 +36,7 @@ function mayMapDevice(domain: Domain | undefined, mfn: number): boolean {
 export function getL1(frames: FrameTable, low: number, high: number, tableOwner: Domain, pageOwner: number): number {
   if (low & l1Disallowed(mayChooseCaching(tableOwner))) return EINVAL;
   const mfn = mfnOf(low, high);
-  if (mfn >= frames.count || frames.owner[mfn] === DOMID_IO) return getDevice(frames, mfn, tableOwner, pageOwner);
+  if (mfn >= frames.count || frames.owner[mfn] === DOMID_IO) return getDevice(frames, mfn, low, tableOwner, pageOwner);
   if (frames.refCount[mfn] === 0) return EBUSY;
   const realOwner = frames.owner[mfn];
   if (realOwner !== pageOwner) {
@@ -51,12 +55,14 @@ export function getL1(frames: FrameTable, low: number, high: number, tableOwner:
   return 0;
 }
 
-function getDevice(frames: FrameTable, mfn: number, tableOwner: Domain, pageOwner: number): number {
+/** Device memory: no references, but rights; what would be cacheable is made uncacheable. 0, -errno, or flags to flip. */
+function getDevice(frames: FrameTable, mfn: number, low: number, tableOwner: Domain, pageOwner: number): number {
   const { domains } = frames.hypervisor;
   const refused = mfn === ALL_ONES_MFN ? EINVAL : EPERM;
   const caller = pageOwner === DOMID_IO ? frames.hypervisor.loaded?.domain : domains.get(pageOwner);
   if (!mayMapDevice(caller ?? tableOwner, mfn) || !mayMapDevice(tableOwner, mfn)) return refused;
-  return 0;
+  const patIndex = (low & Pte.pse ? 4 : 0) | (low & Pte.pcd ? 2 : 0) | (low & Pte.pwt ? 1 : 0);
+  return CACHEABLE.has(patIndex) ? (low & CACHE_ATTRIBUTES) ^ UNCACHEABLE : 0;
 }
 
 /** Gives back what getL1 took. */

@@ -92,6 +92,17 @@ describe('page types', () => {
     expect(rc(guest.updateVa(T, pte(2 ** 40 - 1, RO)))).toBe('-EINVAL');
   });
 
+  it('lets a domain with device memory map that, uncacheable', () => {
+    const device = host.memory.frames + 10;
+    guest.domain.ioMemory.push([device, device + 1]);
+    expect(guest.updateVa(T, pte(device, RW))).toBe(0);
+    expect(guest.peek(PAGE.l1, T) & 0x98n).toBe(0x18n); // UC
+    expect(guest.updateVa(T, pte(device + 1, RW | 0x80n))).toBe(0);
+    expect(guest.peek(PAGE.l1, T) & 0x98n).toBe(0x80n); // WC stays
+    expect(rc(guest.updateVa(T, pte(device + 2, RW)))).toBe('-EPERM');
+    expect(guest.updateVa(T, guest.entry(T, RW))).toBe(0);
+  });
+
   it('lets a guest map shared_info, but not make a table of it', () => {
     const mfn = host.hypervisor.frames.allocateXen(guest.domain.id, true);
     expect(guest.updateVa(T, pte(mfn, RW))).toBe(0);

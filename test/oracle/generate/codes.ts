@@ -49,15 +49,29 @@ const FEATURES = new Set([
     'CLWB',
     'PREFETCHW',
   ],
-  ...['SMAP', 'CET_IBT', 'SYSCALL', 'INVPCID', 'SEP', 'RDTSCP', 'RDPMC', 'RDRAND', 'RDSEED', 'MONITOR'],
+  ...[
+    'SMAP',
+    'CET_IBT',
+    'SYSCALL',
+    'INVPCID',
+    'SEP',
+    'RDTSCP',
+    'RDPMC',
+    'RDRAND',
+    'RDSEED',
+    'MONITOR',
+    'AES',
+    'PCLMULQDQ',
+  ],
 ]);
 
 /**
  * Not to be run here: they reach the kernel (SYSCALL, INT 80h through `acceptable`), answer with what this machine is (CPUID, TSC, XGETBV,
- * RDPMC, RDRAND), are emulated by the kernel (UMIP's five), or differ between AMD and Intel in long mode (SYSENTER, SYSEXIT).
+ * RDPMC, RDRAND), are emulated by the kernel (UMIP's five), or differ between AMD and Intel (SYSENTER and SYSEXIT in
+ * long mode; PREFETCH with a register, a NOP or #UD).
  */
 const EXCLUDED =
-  /^(Syscall|Sysenter|Sysexit|Sysret|Cpuid|Rdtsc|Rdpmc|Rdrand|Rdseed|Monitor|Mwait|Xgetbv|Sgdt|Sidt|Sldt|Str_|Smsw|Reservednop.*0F1[9AB])/;
+  /^(Syscall|Sysenter|Sysexit|Sysret|Cpuid|Rdtsc|Rdpmc|Rdrand|Rdseed|Monitor|Mwait|Xgetbv|Sgdt|Sidt|Sldt|Str_|Smsw|Reservednop.*0F(0D|1[9AB]))/;
 
 /** How often an encoding is tried, by what it is. */
 export type Family = 'integer' | 'control' | 'system' | 'string' | 'x87' | 'mmx' | 'sse' | 'sse-float' | 'undefined';

@@ -15,7 +15,7 @@ import { Flavor, FX, initialRegisters } from '../initial-state.ts';
 import { type NativeResult, runNatively } from '../native/stream.ts';
 import { backingOffset, CODE_BACKING } from '../places.ts';
 import { hashName, Prng } from '../prng.ts';
-import { build, type Form, formOf, release } from './builder.ts';
+import { type Built, build, type Form, formOf, release } from './builder.ts';
 import { type Encoding, encodings, type Family, MODES } from './codes.ts';
 import { ignoredMemory, precisionOf, undefinedFlags, undefinedFsw } from './definedness.ts';
 import { Draft, redecode, shape } from './operands.ts';
@@ -84,6 +84,7 @@ function draft(e: Encoding, form: Form, group: Group, seed: number): Pending | n
   const size = prng.below(4) ? form.sizes[0] : prng.pick(form.sizes);
   const built = build(form, prng, { size, memory, lean: prng.oneIn(4), rip: linear - codeBase(form.mode) });
   if (!built) return null;
+  let final: Built | null = null;
   try {
     const input: CaseInput = {
       mode: form.mode,
@@ -103,18 +104,21 @@ function draft(e: Encoding, form: Form, group: Group, seed: number): Pending | n
         BigInt(new DataView(initialRegisters(seed, Flavor.vectorF32).fxsave.buffer).getUint32(FX.mxcsr, true)),
       );
     }
-    if (!shape(d, prng) || !redecode(d)) return null;
+    if (!shape(d, prng)) return null;
+    final = redecode(d);
+    if (!final) return null;
     const initial = initialOf(group.name, input);
-    const flags = undefinedFlags(e.name, built.instruction, initial);
+    const flags = undefinedFlags(e.name, final.instruction, initial);
     if (flags === null) return null;
     if (group.cases.length === 0) {
-      group.undefinedFsw = undefinedFsw(built.instruction);
+      group.undefinedFsw = undefinedFsw(final.instruction);
     }
     const address = d.address;
     const ignored = ignoredMemory(e.name, address, initial.gpr[4]);
     return { family: e.family, group, input, undefinedFlags: flags, ignored };
   } finally {
     release(built);
+    if (final) release(final);
   }
 }
 
@@ -154,7 +158,8 @@ function normalize(p: Pending, r: NativeResult): Outcome | string {
   if (p.family === 'undefined' && outcome.vector !== 6) {
     return `vector ${r.vector} for undefined ${Buffer.from(p.input.code).toString('hex')}`;
   }
-  if (outcome.vector === 14 && outcome.address >> 47n !== 0n) return 'page fault beyond user space';
+  // The kernel makes up the present bit for addresses that are not user space.
+  if (outcome.vector === 14 && outcome.address >= 0x7fff_ffff_f000n) return 'page fault beyond user space';
   // How much of several stores is done before one faults is nobody's business, except for repeated strings.
   if (outcome.vector >= 0 && outcome.changes.length > 0 && p.family !== 'string') return 'stored before its exception';
   if (p.input.mode !== 64) {

@@ -540,16 +540,15 @@ function shapeReturn(d: Draft, prng: Prng, stack: bigint): boolean {
   return true;
 }
 
-/** Decodes the code as it now is: shape() may have changed displacement or immediate. */
-export function redecode(d: Draft): boolean {
+/** Decodes the code as it now is: shape() may have changed displacement or immediate. Null where it became something else. */
+export function redecode(d: Draft): Built | null {
   const again = decodeAs(
     d.instruction.code,
     d.input.code,
     d.mode,
     placeOf(d.input.place) - (d.mode === 16 ? CODE : 0n),
   );
-  if (!again) return false;
-  const same = again.bytes.length === d.input.code.length;
-  release(again);
-  return same;
+  if (again && again.bytes.length === d.input.code.length) return again;
+  if (again) release(again);
+  return null;
 }

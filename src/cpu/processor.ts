@@ -11,6 +11,7 @@ import { Handlers } from './interp/handlers.ts';
 import { hotVariants } from './interp/hot.ts';
 import { type Core, instantiateCore, RunResult } from './interp/main.ts';
 import { Head, Rec } from './interp/record.ts';
+import { HINT_GENERAL, HINT_STACK } from './interp/wasm-ops.ts';
 import {
   FRAME_FLAGS,
   FRAME_SIZE,
@@ -56,11 +57,8 @@ const NO_SALT = 0xffffffff;
 const MODE_BITS = 10;
 const RECORD_SHIFT = 5;
 const MAX_FUEL = 0x3fffffff;
-const HINT_STACK = 1;
 /** S.shadow after MOV SS: debug traps are held off as well. */
 const SHADOW_TRAPS = 2;
-/** An address formed with another segment than SS. */
-const HINT_GENERAL = 2;
 
 /** Creates a processor on an engine memory. Its registers are all zero: the user sets them up. */
 export function createProcessor(memory: EngineMemory, model: CpuModel): Processor {
@@ -441,7 +439,10 @@ export class InterpretingProcessor implements Processor, SystemCore {
     try {
       if (!this.single && this.wantsAttention()) return 0;
       const base = this.codeBase();
-      if (!(live.get32(S.mode) & ModeBit.long64) && Number(rip) > live.get32(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.limit)) {
+      if (
+        !(live.get32(S.mode) & ModeBit.long64) &&
+        Number(rip) > live.get32(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.limit)
+      ) {
         throw new GuestFault(Vector.GP, 0);
       }
       const linear = base ? BigInt.asUintN(32, rip + base) : rip;
@@ -519,7 +520,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
 
   private checkPage(record: number): number {
     const { live } = this;
-    const base = live.get32(S.mode) & ModeBit.long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
+    const base =
+      live.get32(S.mode) & ModeBit.long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
     const next = live.get(S.ripBase) + 4096n;
     const linear = base ? BigInt.asUintN(32, next + base) : BigInt.asUintN(64, next);
     try {
@@ -674,8 +676,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
   private store128(linear: bigint, low: bigint, high: bigint, hint: number): undefined {
     const second = this.wrap(linear + 8n);
     // nothing is written before both halves may be
-    this.loadSpecial(second, 8, hint, true);
     this.loadSpecial(linear, 8, hint, true);
+    this.loadSpecial(second, 8, hint, true);
     this.storeSpecial(linear, low, 8, hint);
     this.storeSpecial(second, high, 8, hint);
   }

@@ -118,6 +118,9 @@ const node = (v: Value | Bool | Vector) => v as unknown as Node;
 const value = (n: Node) => n as unknown as Value;
 const bool = (n: Node) => n as unknown as Bool;
 const vector = (n: Node) => n as unknown as Vector;
+/** The node as a linear address whose segment is known. */
+const hinted = (n: Node, hint: number | undefined): Node => (hint === undefined ? n : { ...n, hint });
+const hintOf = (linear: Value): number => node(linear).hint ?? HINT_GENERAL;
 const ZERO = constI32(0);
 
 interface OpenUpdate {
@@ -427,14 +430,17 @@ export class WasmOps implements Ops {
       const dynamicSegment = load(Op.i32Load8U, localNode(this.frame.pc, Type.i32), Rec.segment, Type.i32);
       return this.checkedSegment(dynamicSegment, offset, size, write);
     }
-    return this.let(this.bin('add', offset, value(this.base64(Rec.segmentBase))));
+    const linear = this.bin('add', offset, value(this.base64(Rec.segmentBase)));
+    return value(hinted(this.bind(node(linear)), HINT_RECORD));
   }
 
   segmentAddress(segment: number, offset: Value, size: number, write: boolean): Value {
     if (!this.long64) return this.checkedSegment(constI32(segment), offset, size, write);
-    if (segment !== SEG.fs && segment !== SEG.gs) return this.let(offset);
+    const hint = segment === SEG.ss ? HINT_STACK : HINT_GENERAL;
+    if (segment !== SEG.fs && segment !== SEG.gs) return value(hinted(this.bind(node(offset)), hint));
     const base = STATE + S.segments + segment * SEGMENT_SIZE + SEG_FIELD.base;
-    return this.let(this.bin('add', offset, value(load(Op.i64Load, ZERO, base, Type.i64))));
+    const linear = this.bin('add', offset, value(load(Op.i64Load, ZERO, base, Type.i64)));
+    return value(hinted(this.bind(node(linear)), hint));
   }
 
   // ---- state
@@ -476,17 +482,17 @@ export class WasmOps implements Ops {
   // ---- memory
 
   load(linear: Value, w: Width): Value {
-    return this.loadAt(this.asLocal(linear), w, HINT_STACK);
+    return this.loadAt(this.asLocal(linear), w, hintOf(linear));
   }
 
   store(linear: Value, w: Width, v: Value): void {
     const open = this.updates.get(linear);
-    if (open) this.finishUpdate(open, w, v, HINT_STACK);
-    else this.storeAt(this.asLocal(linear), w, v, HINT_STACK);
+    if (open) this.finishUpdate(open, w, v, hintOf(linear));
+    else this.storeAt(this.asLocal(linear), w, v, hintOf(linear));
   }
 
   loadForUpdate(linear: Value, w: Width): Value {
-    return this.loadUpdate(linear, this.asLocal(linear), w, HINT_STACK);
+    return this.loadUpdate(linear, this.asLocal(linear), w, hintOf(linear));
   }
 
   private asLocal(linear: Value): number {

@@ -190,6 +190,7 @@ export class Decoder {
       operands.push(operand);
     }
     if (this.at > this.end) return 'more';
+    if (row.ignoresMod && operands.some(o => !registerExists(o))) return { fault: Vector.UD };
     if (memory) {
       const stack = memory.base === 4 || memory.base === 5;
       memory.segment = segment !== NONE ? segment : stack ? 2 : 3;
@@ -272,6 +273,12 @@ export class Decoder {
   }
 }
 
+/** CR0 CR2 CR3 CR4 CR8, DR0-DR7. */
+function registerExists({ spec, register }: DecodedOperand): boolean {
+  if (spec.file === 'cr') return register <= 4 ? register !== 1 : register === 8;
+  return spec.file !== 'dr' || register < 8;
+}
+
 /** AH CH DH BH are 16-19 where no REX prefix makes them SPL BPL SIL DIL. x87 and MMX registers ignore REX. */
 function registerNumber(spec: OperandSpec, n: number, rex: boolean): number {
   if (spec.file === 'gpr' && spec.size === 8 && !rex && n >= 4 && n < 8) return n + 12;
@@ -283,7 +290,7 @@ function registerNumber(spec: OperandSpec, n: number, rex: boolean): number {
 function operandSize(row: Row, long64: boolean, default32: boolean, operand66: boolean, rexW: boolean): Width {
   const kind = row.widthKind;
   if (kind === 'y') return long64 && (rexW || row.f64) ? 64 : 32;
-  if (kind === 'z' && !row.d64 && !row.f64) return default32 !== operand66 ? 32 : 16;
+  if (kind === 'z' && !row.d64 && !row.f64) return default32 !== (operand66 && !rexW) ? 32 : 16;
   if (kind === 'v' || kind === 'z') {
     if (long64) {
       if (row.f64 || rexW) return 64;

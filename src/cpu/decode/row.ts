@@ -174,8 +174,8 @@ export function parseRow(
   const rexW = w === undefined ? null : w === 'W1' ? 1 : 0;
   let map = 0;
   if (accept('0F')) {
-    const escape = accept('38', '3A');
-    map = escape === '38' ? 2 : escape === '3A' ? 3 : 1;
+    const second = accept('38', '3A');
+    map = second === '38' ? 2 : second === '3A' ? 3 : 1;
   }
   const [opcodeText, plus] = tokens.shift()!.split('+');
   let form: Row['form'] = 'any';
@@ -189,9 +189,10 @@ export function parseRow(
     else exact = Number.parseInt(t, 16);
   }
   const specs = operands.map(parseOperand);
+  const ignoresMod = specs.some(o => o.file === 'cr' || o.file === 'dr');
   for (const s of specs) {
     if (s.source === 'rm' || s.source === 'reg') modrm = true;
-    if (s.source === 'rm' && s.form !== 'any') form = s.form;
+    if (s.source === 'rm' && s.form !== 'any' && !ignoresMod) form = s.form;
   }
   if (plus !== undefined && plus !== 'r') throw new Error(`bad pattern: ${pattern}`);
   return {
@@ -208,7 +209,7 @@ export function parseRow(
     reg,
     exact,
     widthKind: widthKind(specs, options),
-    ignoresMod: specs.some(o => o.file === 'cr' || o.file === 'dr'),
+    ignoresMod,
     form,
   };
 }

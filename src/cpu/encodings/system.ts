@@ -41,14 +41,14 @@ export function systemRows({ row }: RowSink): void {
   row('0F B9 /r', sys.undefined_, 'Gv', 'Ev');
   row('0F FF /r', sys.undefined_, 'Gv', 'Ev');
   row('F4', helper('hlt', 'transfer'), CPL0_ENDS);
-  row('0F 01 C1', helper('vmcall', 'transfer'), ENDS);
-  row('0F 01 D9', helper('vmmcall', 'transfer'), ENDS);
-  row('0F 01 C8', helper('monitor'), { feature: 'monitor' });
-  row('0F 01 C9', helper('mwait', 'transfer'), { ...ENDS, feature: 'monitor' });
+  row('NP 0F 01 C1', helper('vmcall', 'transfer'), ENDS);
+  row('NP 0F 01 D9', helper('vmmcall', 'transfer'), ENDS);
+  row('NP 0F 01 C8', helper('monitor'), { feature: 'monitor' });
+  row('NP 0F 01 C9', helper('mwait', 'transfer'), { ...ENDS, feature: 'monitor' });
 
   // segments and tables
-  row('8C /r', sys.movFromSegment, 'Ev', 'Sw');
-  row('8E /r', sys.movToSegment, 'Sw', 'Ew', ENDS);
+  for (const n of [0, 1, 2, 3, 4, 5]) row(`8C /${n}`, sys.movFromSegment, 'Ev', 'Sw');
+  for (const n of [0, 2, 3, 4, 5]) row(`8E /${n}`, sys.movToSegment, 'Sw', 'Ew', ENDS);
   for (const [name, opcode] of [
     ['ES', '06'],
     ['CS', '0E'],

@@ -267,6 +267,11 @@ export class InterpretingProcessor implements Processor, SystemCore {
   restartAt(rip: bigint): void {
     const { live } = this;
     live.rip = rip;
+    if (this.evaluating) {
+      const moved = rip - this.evaluating.rip;
+      this.evaluating = { rip, nextRip: BigInt.asUintN(64, this.evaluating.nextRip + moved) };
+      return;
+    }
     // leave() takes RIP from the record
     live.set(S.ripBase, BigInt.asUintN(64, live.get(S.ripBase) + rip - this.instructionRip()));
   }
@@ -303,12 +308,12 @@ export class InterpretingProcessor implements Processor, SystemCore {
       const step = (live.get32(S.rflags) & Flag.TF) !== 0;
       this.single = step || shadow !== 0;
       this.stepTaken = false;
-      const budget = this.single ? 1 : left;
+      const budget = this.single || this.substitute ? 1 : left;
       this.exact = this.single;
       this.syncSalt();
       live.set(S.fuel, BigInt(budget));
       this.budget = budget;
-      let result = this.core.run(budget);
+      let result = this.substitute ? this.runSubstitute(this.substitute) : this.core.run(budget);
       let rest = Number(BigInt.asIntN(64, live.get(S.fuel)));
       if (result === RunResult.fuel && rest > 0) {
         this.exact = true;
@@ -347,6 +352,16 @@ export class InterpretingProcessor implements Processor, SystemCore {
     }
   }
 
+  /** Executes one instruction by the evaluating back end: what the core's run(1) would leave. */
+  private runSubstitute(step: () => void): number {
+    const { live } = this;
+    live.set(S.fuel, 0n);
+    step();
+    if (live.get32(S.pending)) return RunResult.left;
+    this.evaluating = null;
+    return RunResult.fuel;
+  }
+
   /** Delivers the exception just recorded; false: S.exit says that the processor has shut down. */
   private delivers(): boolean {
     if (deliverRecorded(this)) return true;
@@ -358,18 +373,19 @@ export class InterpretingProcessor implements Processor, SystemCore {
   private leave(): void {
     const { live } = this;
     live.set32(S.pending, 0);
-    if (live.get32(S.block) !== 0) {
-      const record = live.get32(S.record);
-      const rip = BigInt.asUintN(64, live.get(S.ripBase) + BigInt(this.view.getUint16(record + Rec.offset, true)));
-      const next = BigInt.asUintN(64, rip + BigInt(this.u8[record + Rec.length]));
-      live.set(S.nextRip, live.get32(S.mode) & ModeBit.long64 ? next : next & 0xffffffffn);
+    if (this.evaluating || live.get32(S.block) !== 0) {
+      const rip = this.instructionRip();
+      live.set(S.nextRip, this.nextInstructionRip());
+      this.evaluating = null;
       const exit = live.get32(S.exit);
       live.rip = exit === Exit.halt || exit === Exit.mwait ? live.get(S.nextRip) : rip;
     } else live.set(S.nextRip, live.rip);
   }
 
-  /** Set while an instruction runs outside of the interpreter (eval/evaluator.ts). */
+  /** Set while an instruction runs outside of the interpreter, until it has been left. */
   evaluating: { rip: bigint; nextRip: bigint } | null = null;
+  /** Executes the instruction at RIP in the interpreter's place: see eval/evaluator.ts. It sets `evaluating`, and S.rip or S.pending. */
+  substitute: (() => void) | null = null;
 
   /** RIP of the instruction that runs a helper now, and of the one after it. */
   instructionRip(): bigint {

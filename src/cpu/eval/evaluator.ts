@@ -2,22 +2,13 @@
 // every semantic function, for tests and lockstep comparisons.
 import { Decoder, type Instruction, MAX_INSTRUCTION_LENGTH } from '../decode/decoder.ts';
 import { createEncodingTable } from '../encodings/index.ts';
-import { Exit, GuestFault, Vector } from '../exits.ts';
-import { Flag } from '../flags.ts';
-import { FRAME_SIZE, ModeBit, S, SEG, SEG_FIELD, SEGMENT_SIZE, UnitTrap } from '../layout.ts';
+import { GuestFault, Vector } from '../exits.ts';
+import { FRAME_SIZE, ModeBit, S, SEG, UnitTrap } from '../layout.ts';
 import { hasFeature } from '../models/features.ts';
 import type { InterpretingProcessor } from '../processor.ts';
 import { type EvalMachine, EvalOps, InstructionEnd } from './eval-ops.ts';
 
 const ATTRIBUTE_DB = 1 << 14;
-const DR6_BS = 1n << 14n;
-
-/** A decoded instruction and the RIPs around it. */
-interface Fetched {
-  instruction: Instruction;
-  rip: bigint;
-  nextRip: bigint;
-}
 
 export class Evaluator {
   private readonly processor: InterpretingProcessor;
@@ -38,69 +29,79 @@ export class Evaluator {
     };
   }
 
+  /** From now on the processor's run() evaluates every instruction. */
+  install(): void {
+    this.processor.substitute = () => this.step();
+  }
+
   /**
-   * Executes the instruction at RIP and gives the Exit, leaving everything as Processor.run(1) does (S.retired has advanced by one).
+   * Executes the instruction at RIP and gives the Exit: Processor.run(1) on this back end.
    * Throws SemanticError where a semantic function breaks the builder's rules, else never.
    */
   evaluateOne(): number {
     const { processor } = this;
-    const { live } = processor;
-    const { rip } = live;
-    const step = (live.get(S.rflags) & BigInt(Flag.TF)) !== 0n;
-    live.set32(S.exit, Exit.fuel);
-    let nextRip = rip;
+    const before = processor.substitute;
+    this.install();
     try {
-      const fetched = this.fetch(rip);
-      nextRip = fetched.nextRip;
-      processor.evaluating = { rip, nextRip };
-      this.execute(fetched);
-      if (step && live.get32(S.pending) === 0) {
-        processor.raise(new GuestFault(Vector.DB, null, DR6_BS));
-        nextRip = live.rip;
-      }
-    } catch (error) {
-      if (!(error instanceof GuestFault)) throw error;
-      processor.raise(error);
-      live.rip = rip;
+      return processor.run(1);
     } finally {
-      processor.evaluating = null;
-      live.set(S.retired, live.get(S.retired) + 1n);
+      processor.substitute = before;
     }
-    if (live.get32(S.pending) === 0) return Exit.fuel;
-    live.set32(S.pending, 0);
-    live.set(S.nextRip, nextRip);
-    return live.get32(S.exit);
+  }
+
+  private step(): void {
+    const { processor } = this;
+    const { rip } = processor.live;
+    try {
+      processor.evaluating = { rip, nextRip: rip };
+      const instruction = this.fetch(rip);
+      const long64 = (processor.live.get32(S.mode) & ModeBit.long64) !== 0;
+      const nextRip = BigInt.asUintN(long64 ? 64 : 32, rip + BigInt(instruction.length));
+      processor.evaluating = { rip, nextRip };
+      this.execute(instruction, rip, nextRip);
+    } catch (error) {
+      if (error instanceof GuestFault) processor.raise(error);
+      else {
+        processor.evaluating = null;
+        throw error;
+      }
+    }
   }
 
   /** Decodes at RIP. Throws GuestFault: of the fetch, or for what may not be executed here. */
-  private fetch(rip: bigint): Fetched {
+  private fetch(rip: bigint): Instruction {
     const { processor } = this;
     const { live } = processor;
     const mode = live.get32(S.mode);
-    const long64 = (mode & ModeBit.long64) !== 0;
-    const base = long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
-    const linear = long64 ? rip : BigInt.asUintN(32, rip + base);
+    const linear = mode & ModeBit.long64 ? rip : this.codeAddress(rip);
     const room = FRAME_SIZE - Number(linear & 0xfffn);
     const first = processor.fetch(linear, Math.min(room, MAX_INSTRUCTION_LENGTH));
     let decoded = this.decoder.decode(first, 0, first.length, mode);
     if (decoded === 'more' && first.length < MAX_INSTRUCTION_LENGTH) {
       // only an instruction that goes on there faults on the next page
-      const rest = processor.fetch(linear + BigInt(room), MAX_INSTRUCTION_LENGTH - room);
+      const rest = processor.fetch(BigInt.asUintN(64, linear + BigInt(room)), MAX_INSTRUCTION_LENGTH - room);
       decoded = this.decoder.decode(Uint8Array.of(...first, ...rest), 0, MAX_INSTRUCTION_LENGTH, mode);
     }
     if (decoded === 'more') throw new GuestFault(Vector.GP, 0);
     if ('fault' in decoded) throw new GuestFault(decoded.fault, decoded.fault === Vector.GP ? 0 : null);
-    const { row, length } = decoded;
+    const { row } = decoded;
     if (row.feature !== undefined && !this.has(row.feature)) throw new GuestFault(Vector.UD);
     if (row.cpl0 && mode & ModeBit.user) throw new GuestFault(Vector.GP, 0);
-    return { instruction: decoded, rip, nextRip: BigInt.asUintN(long64 ? 64 : 32, rip + BigInt(length)) };
+    return decoded;
   }
 
-  private execute({ instruction, rip, nextRip }: Fetched): void {
+  /** Outside 64-bit mode: within the code segment. */
+  private codeAddress(rip: bigint): bigint {
+    const { base, limit } = this.processor.live.readSegment(SEG.cs);
+    if (rip > BigInt(limit)) throw new GuestFault(Vector.GP, 0);
+    return BigInt.asUintN(32, rip + base);
+  }
+
+  private execute(instruction: Instruction, rip: bigint, nextRip: bigint): void {
     const { live } = this.processor;
     const { row, width } = instruction;
     const long64 = (live.get32(S.mode) & ModeBit.long64) !== 0;
-    const stackBig = live.get32(S.segments + SEG.ss * SEGMENT_SIZE + SEG_FIELD.attributes) & ATTRIBUTE_DB;
+    const stackBig = live.readSegment(SEG.ss).attributes & ATTRIBUTE_DB;
     const stackWidth = long64 ? 64 : stackBig ? 32 : 16;
     const ops = new EvalOps(instruction, this.machine, { rip, nextRip, long64, stackWidth });
     try {
@@ -109,8 +110,6 @@ export class Evaluator {
       live.rip = nextRip;
     } catch (error) {
       if (!(error instanceof InstructionEnd)) throw error;
-      // an exit leaves RIP at the instruction
-      if (live.get32(S.pending)) live.rip = rip;
     }
   }
 }

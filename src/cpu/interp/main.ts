@@ -268,6 +268,9 @@ function emitRun(inline: readonly { row: Row; variant: Variant }[], fn: Function
       e.get(PC);
       e.call(fn('checkPage', [i32], [i32]));
       e.open(Op.if);
+      // this record is the header of the one instruction behind it, so that it is counted once
+      e.get(PC);
+      e.set(BLOCK);
       advance();
       e.end();
       // decode afresh: S.rip is the next record's

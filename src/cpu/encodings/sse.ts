@@ -2,6 +2,7 @@
 // (SDM Vol. 2, appendix A).
 import type { RowSink } from '../decode/table.ts';
 import { mov } from '../semantics/move.ts';
+import { crypto } from '../semantics/sse-crypto.ts';
 import * as int from '../semantics/sse-integer.ts';
 import * as move from '../semantics/sse-move.ts';
 import { type Lanes, sse, sseImmediate } from '../semantics/sse-operands.ts';
@@ -46,6 +47,7 @@ export function sseRows({ row }: RowSink): void {
   moves({ row });
   shuffles({ row });
   sse4({ row });
+  cryptography({ row });
 }
 
 function moves({ row }: RowSink): void {
@@ -142,4 +144,15 @@ function sse4({ row }: RowSink): void {
   row('66 0F 3A 61 /r', compareStrings('index', true), 'Vx', 'Wx', 'Ib', SSE42_SIZED);
   row('66 0F 3A 62 /r', compareStrings('mask', false), 'Vx', 'Wx', 'Ib', SSE42_SIZED);
   row('66 0F 3A 63 /r', compareStrings('index', false), 'Vx', 'Wx', 'Ib', SSE42_SIZED);
+}
+
+function cryptography({ row }: RowSink): void {
+  const aes = { unit: 'sse', feature: 'aes' } as const;
+  row('66 0F 38 DB /r', crypto('aesimc'), 'Vx', 'Wx', aes);
+  row('66 0F 38 DC /r', crypto('aesenc'), 'Vx', 'Wx', aes);
+  row('66 0F 38 DD /r', crypto('aesenclast'), 'Vx', 'Wx', aes);
+  row('66 0F 38 DE /r', crypto('aesdec'), 'Vx', 'Wx', aes);
+  row('66 0F 38 DF /r', crypto('aesdeclast'), 'Vx', 'Wx', aes);
+  row('66 0F 3A DF /r', crypto('aeskeygenassist'), 'Vx', 'Wx', 'Ib', aes);
+  row('66 0F 3A 44 /r', crypto('pclmulqdq'), 'Vx', 'Wx', 'Ib', { unit: 'sse', feature: 'pclmulqdq' });
 }

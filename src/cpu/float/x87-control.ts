@@ -1,5 +1,5 @@
 // FNINIT, FNCLEX, control and status words, stack pointer, tags, and the MMX view of the registers (SDM Vol. 1, 8.1 and 9.5).
-import { BUSY, C1, ES, SF, setTop, top, updateSummary, type X87State } from './x87-state.ts';
+import { BUSY, C1, ES, pop, SF, setTop, top, updateSummary, type X87State } from './x87-state.ts';
 
 export function fninit(s: X87State): void {
   s.fcw = 0x37f;
@@ -41,7 +41,7 @@ export function fdecstp(s: X87State): void {
 export function ffree(s: X87State, i: number, popAfter: boolean): void {
   s.fsw &= ~C1;
   s.ftw &= ~(1 << ((top(s) + i) & 7));
-  if (popAfter) setTop(s, top(s) + 1);
+  if (popAfter) pop(s);
 }
 
 /** What every MMX instruction but EMMS does to the x87: TOP = 0, all registers in use. */

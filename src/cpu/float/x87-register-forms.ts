@@ -4,7 +4,7 @@ import { arithmeticSt, fabs, fchs, fprem, frndint, fscale, fsqrt, fxtract } from
 import { fcomi, fcomSt, ftst, fxam } from './x87-compare.ts';
 import { fdecstp, ffree, fincstp, fnclex, fninit } from './x87-control.ts';
 import { f2xm1, fyl2x, fyl2xp1 } from './x87-logarithm.ts';
-import type { X87State } from './x87-state.ts';
+import { C1, isEmpty, pop, type X87State } from './x87-state.ts';
 import { fcmov, fldConstant, fldSt, fstSt, fxch } from './x87-transfer.ts';
 import { fcos, fpatan, fptan, fsin, fsincos } from './x87-trigonometry.ts';
 
@@ -111,6 +111,14 @@ function registerDf(s: X87State, reg: number, i: number): number {
   }
 }
 
+/** FSTPNCE, an alias of FSTP that does not check: an empty register is popped and nothing is stored. */
+function fstpNce(s: X87State, i: number): void {
+  if (isEmpty(s, 0)) {
+    s.fsw &= ~C1;
+    pop(s);
+  } else fstSt(s, i, true);
+}
+
 /** D9 E0-FF, the instructions without operands. */
 const D9: readonly (((s: X87State) => void) | undefined)[] = [
   fchs,
@@ -153,7 +161,7 @@ function registerD9(s: X87State, modrm: number): number {
   else if (modrm < 0xd0) fxch(s, i);
   else if (modrm === 0xd0) return DONE;
   else if (modrm < 0xd8) return UNDEFINED_OPCODE;
-  else if (modrm < 0xe0) fstSt(s, i, true);
+  else if (modrm < 0xe0) fstpNce(s, i);
   else {
     const instruction = D9[modrm - 0xe0];
     if (!instruction) return UNDEFINED_OPCODE;

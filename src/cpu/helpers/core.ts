@@ -8,9 +8,9 @@ export interface HelperCore {
   /** The registers of the vCPU that runs. */
   readonly state: CpuState;
   readonly memory: EngineMemory;
-  /** Copy linear memory with the privilege of the running code. Throw GuestFault; nothing is promised about a partial copy. */
-  readLinear(linear: bigint, into: Uint8Array): void;
-  writeLinear(linear: bigint, from: Uint8Array): void;
+  /** Copy linear memory, by default with the privilege of the running code. Throw GuestFault; a partial copy may remain. */
+  readLinear(linear: bigint, into: Uint8Array, access?: Access): void;
+  writeLinear(linear: bigint, from: Uint8Array, access?: Access): void;
 }
 
 /** What helpers of system instructions are given beyond that: the whole processor. */

@@ -1,6 +1,7 @@
 // Every out-of-line helper by name: what semantics call with o.call().
 import { arithmeticHelpers } from './arithmetic.ts';
 import type { SystemHelper } from './core.ts';
+import { sseCryptoHelpers } from './sse-crypto.ts';
 import { sseFloatHelpers } from './sse-float.ts';
 import { sseStringHelpers } from './sse-strings.ts';
 import { systemHelpers } from './system.ts';
@@ -14,4 +15,5 @@ export const helpers: Record<string, SystemHelper> = {
   ...xsaveHelpers,
   ...sseFloatHelpers,
   ...sseStringHelpers,
+  ...sseCryptoHelpers,
 };

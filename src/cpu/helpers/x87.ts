@@ -15,6 +15,7 @@ import {
 import { ModeBit, S } from '../layout.ts';
 import type { CpuState } from '../state.ts';
 import type { Helper, HelperCore } from './core.ts';
+import { writeWhole } from './whole-store.ts';
 
 const FPR_SHIFT = 4;
 
@@ -130,7 +131,7 @@ function storeImage(core: HelperCore, linear: bigint, make: () => Uint8Array): v
   const before = core.state.bytes.slice(S.fpr, S.mxcsr);
   const image = make();
   try {
-    core.writeLinear(linear, image);
+    writeWhole(core, linear, image);
   } catch (fault) {
     core.state.bytes.set(before, S.fpr);
     throw fault;

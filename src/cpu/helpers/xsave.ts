@@ -6,6 +6,7 @@ import { fninit, fxrstorX87, fxsaveX87 } from '../float/x87.ts';
 import { ModeBit, R, S } from '../layout.ts';
 import type { CpuState } from '../state.ts';
 import type { Helper, HelperCore } from './core.ts';
+import { requireWritable, writeWhole } from './whole-store.ts';
 import { x87Of } from './x87.ts';
 
 const LEGACY_SIZE = 512;
@@ -18,6 +19,7 @@ const XMM = 160;
 const XMM_STRIDE = 32;
 /** Standard format; in the compacted one it follows the header as well, being the only extended component. */
 const YMM_OFFSET = 576;
+const YMM_SIZE = 256;
 const HALF = 16;
 
 const X87 = 1n;
@@ -108,7 +110,7 @@ function fxsave(core: HelperCore, width: bigint, linear: bigint): void {
   view.setUint32(MXCSR, state.get32(S.mxcsr), true);
   view.setUint32(MXCSR_MASK_FIELD, MXCSR_MASK, true);
   if (vectors) saveVectors(state, 0, image, XMM);
-  core.writeLinear(linear, image);
+  writeWhole(core, linear, image);
 }
 
 function fxrstor(core: HelperCore, width: bigint, linear: bigint): void {
@@ -164,11 +166,17 @@ function writeHeader(core: HelperCore, linear: bigint, words: readonly bigint[])
   core.writeLinear(linear + BigInt(LEGACY_SIZE), bytes);
 }
 
+/** Bytes of an area that requested components may write. */
+function areaSize(components: bigint): number {
+  return components & AVX ? YMM_OFFSET + YMM_SIZE : LEGACY_SIZE + HEADER_SIZE;
+}
+
 /** XSAVE and XSAVEOPT: the standard format. */
 function standardSave(core: HelperCore, width: bigint, linear: bigint, optimized: boolean): void {
   const { state } = core;
   requireAligned(linear, 64n);
   const wanted = requested(state);
+  requireWritable(core, linear, areaSize(wanted));
   const used = inUse(state) & wanted;
   const old = new Uint8Array(8);
   core.readLinear(linear + BigInt(LEGACY_SIZE), old);
@@ -182,6 +190,7 @@ function compactedSave(core: HelperCore, width: bigint, linear: bigint): void {
   const { state } = core;
   requireAligned(linear, 64n);
   const wanted = requested(state);
+  requireWritable(core, linear, areaSize(wanted));
   let saved = inUse(state) & wanted;
   if (wanted & SSE && state.get32(S.mxcsr) !== MXCSR_DEFAULT) saved |= SSE;
   writeComponents(core, saved, width, linear);

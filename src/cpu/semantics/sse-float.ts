@@ -74,8 +74,8 @@ export function fromMmx(conversion: number) {
   return (o: Ops, _w: Width, dst: Operand, src: Operand): void => {
     if (src.kind === 'reg') waitForPending(o);
     toScratch(o, mmxSource(o, src));
-    o.call('floatConvert', o.const(conversion), o.registerNumber(dst));
     if (src.kind === 'reg') enterMmx(o);
+    o.call('floatConvert', o.const(conversion), o.registerNumber(dst));
   };
 }
 
@@ -84,8 +84,8 @@ export function toMmx(truncate: boolean, form: 0 | 1) {
   return (o: Ops, _w: Width, dst: Operand, src: Operand): void => {
     waitForPending(o);
     toScratch(o, form === 1 ? source(o, src) : o.readVector(src, 64));
+    enterMmx(o); // also where #XM follows
     const v = o.callValue('floatToPacked', o.const(truncate ? 1 : 0), o.const(form));
-    enterMmx(o);
     writeMmx(o, dst, v);
   };
 }

@@ -82,6 +82,9 @@ export function maskMoveMmx(o: Ops, _w: Width, src: Operand, mask: Operand, memo
 }
 function maskedStore(o: Ops, data: Vector, mask: Vector, memory: Operand, bytes: number): void {
   const address = o.bitAddress(memory, o.reg(RDI, o.addressWidth), bytes, true);
+  // all of it must be writable, whatever the mask
+  o.loadForUpdate(address, 64);
+  if (bytes === 16) o.loadForUpdate(o.let(o.bin('add', address, o.const(8))), 64);
   [o.vectorLow(data), o.vectorHigh(data), o.vectorLow(mask), o.vectorHigh(mask)].forEach((v, i) => {
     o.setState(S.scratch + 8 * i, 64, v);
   });
@@ -123,5 +126,6 @@ export function movdq2q(o: Ops, _w: Width, dst: Operand, src: Operand): void {
 }
 export function emms(o: Ops): void {
   waitForPending(o);
+  enterMmx(o);
   o.setState(S.ftw, 8, o.const(0));
 }

@@ -34,7 +34,7 @@ export function mmxSource(o: Ops, src: Operand, w: 64 | 32 = 64): Vector {
   return o.readVector(src, w);
 }
 
-/** Every MMX instruction but EMMS: TOP becomes 0, all registers are in use. Comes after what may fault. */
+/** Every MMX instruction makes TOP 0, all but EMMS mark all registers as in use. Comes after what may fault. */
 export function enterMmx(o: Ops): void {
   o.setState(S.fsw, 16, o.bin('and', o.state(S.fsw, 16), o.const(0xffff & ~TOP_MASK)));
   o.setState(S.ftw, 8, o.const(0xff));

@@ -1,14 +1,14 @@
 // Runs the fixtures' cases on domzero's processor, as a PV guest at CPL 3 (every exception comes back to us), and compares everything
 // with what the real processor did.
+import { Evaluator } from '../../src/cpu/eval/evaluator.ts';
 import { Exit } from '../../src/cpu/exits.ts';
 import { ModeBit, R, S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../../src/cpu/layout.ts';
 import { EngineMemory } from '../../src/cpu/memory.ts';
 import { featureBit } from '../../src/cpu/models/features.ts';
 import { CPU_MODELS } from '../../src/cpu/models/index.ts';
 import type { CpuModel } from '../../src/cpu/models/model.ts';
-import { createProcessor } from '../../src/cpu/processor.ts';
+import { InterpretingProcessor } from '../../src/cpu/processor.ts';
 import type { CpuState } from '../../src/cpu/state.ts';
-import type { Processor } from '../../src/cpu/types.ts';
 import { type Case, codeBase, type Group, type Initial, initialOf, type Mode, Precision } from './case.ts';
 import { physical } from './fixture-file.ts';
 import { FX } from './initial-state.ts';
@@ -111,12 +111,22 @@ export interface BackEnd {
 
 /** The interpreter. */
 export function interpreterBackEnd(): BackEnd {
+  return backEnd('interpreter', () => {});
+}
+
+/** Instructions evaluated one by one: see src/cpu/eval. */
+export function evaluatorBackEnd(): BackEnd {
+  return backEnd('evaluator', processor => new Evaluator(processor).install());
+}
+
+function backEnd(name: string, prepare: (processor: InterpretingProcessor) => void): BackEnd {
   const memory = new EngineMemory(RAM_FRAMES * FRAME);
-  const processor: Processor = createProcessor(memory, testModel());
+  const processor = new InterpretingProcessor(memory, testModel());
+  prepare(processor);
   const { live } = processor;
   let selected = false;
   return {
-    name: 'interpreter',
+    name,
     memory,
     live,
     step() {

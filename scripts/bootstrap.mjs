@@ -7,11 +7,16 @@ import { fileURLToPath } from 'node:url';
 export const project = resolve(fileURLToPath(import.meta.url), '../..');
 const stamp = join(project, 'dist/.built');
 
-/** Runs `npm ci` where node_modules is missing or older than the lock file. Its output goes to stderr. */
+/** Runs `npm ci` where what is installed is not what the lock file says. Its output goes to stderr. */
 export function ensureDependencies() {
   const installed = join(project, 'node_modules/.package-lock.json');
-  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(join(project, 'package-lock.json')).mtimeMs)
-    return;
+  if (existsSync(installed)) {
+    const have = JSON.parse(readFileSync(installed, 'utf8')).packages;
+    const want = Object.entries(JSON.parse(readFileSync(join(project, 'package-lock.json'), 'utf8')).packages);
+    // Optional packages are for some platforms only; '' is the project itself.
+    if (want.every(([path, { version, optional }]) => path === '' || optional || have[path]?.version === version))
+      return;
+  }
   console.error('domzero: installing dependencies (npm ci)');
   execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: project, stdio: ['ignore', 2, 2] });
 }

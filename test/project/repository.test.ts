@@ -20,6 +20,15 @@ test('package.json and the lock file agree', () => {
   expect(locked.devDependencies).toEqual(declared.devDependencies);
 });
 
+test('the lock file has every optional package, so that npm ci works where they can and where they cannot be had', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string>; resolved?: string }>;
+  };
+  const wanted = Object.values(packages).flatMap(entry => Object.keys(entry.optionalDependencies ?? {}));
+  expect(wanted.length).toBeGreaterThan(20);
+  expect(wanted.filter(name => packages[`node_modules/${name}`] === undefined)).toEqual([]);
+});
+
 test('what git runs can be run', () => {
   for (const path of ['bin/domzero', '.ci/run']) {
     const mode = execFileSync('git', ['ls-files', '--stage', path], { cwd: project, encoding: 'utf8' }).slice(0, 6);

@@ -37,8 +37,10 @@ test('what git runs can be run', () => {
 });
 
 test('every folder of src with sources has a README of a few lines', () => {
-  const rooms = readdirSync(join(project, 'src'), { withFileTypes: true }).filter(entry => entry.isDirectory());
-  for (const { name } of rooms) {
+  const sources = readdirSync(join(project, 'src'), { recursive: true, encoding: 'utf8' });
+  const rooms = new Set(sources.filter(path => /\/.*\.ts$/.test(path)).map(path => path.split('/')[0]));
+  expect(rooms.size).toBeGreaterThan(5);
+  for (const name of rooms) {
     const path = `src/${name}/README.md`;
     expect(existsSync(join(project, path)), path).toBe(true);
     expect(read(path).trim().split('\n').length, path).toBeLessThanOrEqual(8);

@@ -2,7 +2,7 @@
 // (SDM Vol. 2, appendix A).
 import type { RowSink } from '../decode/table.ts';
 import { mov } from '../semantics/move.ts';
-import { crypto } from '../semantics/sse-crypto.ts';
+import { aes, pclmulqdq } from '../semantics/sse-crypto.ts';
 import * as int from '../semantics/sse-integer.ts';
 import * as move from '../semantics/sse-move.ts';
 import { type Lanes, sse, sseImmediate } from '../semantics/sse-operands.ts';
@@ -147,12 +147,12 @@ function sse4({ row }: RowSink): void {
 }
 
 function cryptography({ row }: RowSink): void {
-  const aes = { unit: 'sse', feature: 'aes' } as const;
-  row('66 0F 38 DB /r', crypto('aesimc'), 'Vx', 'Wx', aes);
-  row('66 0F 38 DC /r', crypto('aesenc'), 'Vx', 'Wx', aes);
-  row('66 0F 38 DD /r', crypto('aesenclast'), 'Vx', 'Wx', aes);
-  row('66 0F 38 DE /r', crypto('aesdec'), 'Vx', 'Wx', aes);
-  row('66 0F 38 DF /r', crypto('aesdeclast'), 'Vx', 'Wx', aes);
-  row('66 0F 3A DF /r', crypto('aeskeygenassist'), 'Vx', 'Wx', 'Ib', aes);
-  row('66 0F 3A 44 /r', crypto('pclmulqdq'), 'Vx', 'Wx', 'Ib', { unit: 'sse', feature: 'pclmulqdq' });
+  const feature = { unit: 'sse', feature: 'aes' } as const;
+  row('66 0F 38 DB /r', aes('aesimc'), 'Vx', 'Wx', feature);
+  row('66 0F 38 DC /r', aes('aesenc'), 'Vx', 'Wx', feature);
+  row('66 0F 38 DD /r', aes('aesenclast'), 'Vx', 'Wx', feature);
+  row('66 0F 38 DE /r', aes('aesdec'), 'Vx', 'Wx', feature);
+  row('66 0F 38 DF /r', aes('aesdeclast'), 'Vx', 'Wx', feature);
+  row('66 0F 3A DF /r', aes('aeskeygenassist'), 'Vx', 'Wx', 'Ib', feature);
+  row('66 0F 3A 44 /r', pclmulqdq, 'Vx', 'Wx', 'Ib', { unit: 'sse', feature: 'pclmulqdq' });
 }

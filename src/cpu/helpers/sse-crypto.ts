@@ -1,27 +1,8 @@
-// PCLMULQDQ (SDM Vol. 2B) and AES-NI (SDM Vol. 2, AESENC and its family; FIPS 197). Sources stand in the scratch area.
+// AES-NI (SDM Vol. 2, AESENC and its family; FIPS 197). Sources stand in the scratch area.
 import type { Helper, HelperCore } from './core.ts';
 import { vectorsOf } from './vector-registers.ts';
 
 const BLOCK = 16;
-
-/** Multiplies two polynomials over GF(2) of 64 bits each. */
-function carrylessMultiply(a: bigint, b: bigint): bigint {
-  let product = 0n;
-  let shifted = a;
-  for (let rest = b; rest !== 0n; rest >>= 1n) {
-    if (rest & 1n) product ^= shifted;
-    shifted <<= 1n;
-  }
-  return product;
-}
-
-function pclmulqdq({ state }: HelperCore, dst: bigint, imm: bigint): void {
-  const { lanes64, source64 } = vectorsOf(state);
-  const x = lanes64[Number(dst)];
-  const product = carrylessMultiply(x[imm & 1n ? 1 : 0], source64[imm & 0x10n ? 1 : 0]);
-  x[0] = BigInt.asUintN(64, product);
-  x[1] = product >> 64n;
-}
 
 /** Product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1. */
 function multiply(a: number, b: number): number {
@@ -48,48 +29,54 @@ for (let x = 0; x < 256; x++) {
 /** Byte 4 * column + row moves along its row by so many columns as the row's number. */
 const SHIFT_ROWS = Array.from({ length: BLOCK }, (_, i) => (i + 4 * (i & 3)) & 15);
 const SHIFT_ROWS_INVERSE = Array.from({ length: BLOCK }, (_, i) => (i - 4 * (i & 3)) & 15);
-const MIX = [2, 3, 1, 1];
-const MIX_INVERSE = [14, 11, 13, 9];
 
-function mixColumns(block: Uint8Array, coefficients: readonly number[]): Uint8Array {
-  return block.map((_, i) => {
-    let sum = 0;
-    for (let k = 0; k < 4; k++) sum ^= multiply(block[(i & 12) + k], coefficients[(k - i) & 3]);
-    return sum;
-  });
+/** Products with the coefficients that MixColumns gives the bytes of a column, from a byte's own row on. */
+const products = (coefficients: readonly number[]) =>
+  coefficients.map(c => Uint8Array.from({ length: 256 }, (_, x) => multiply(x, c)));
+const MIX = products([2, 3, 1, 1]);
+const MIX_INVERSE = products([14, 11, 13, 9]);
+
+const block = new Uint8Array(BLOCK);
+
+/** out[i] = column of `block` mixed, XOR key[i]. */
+function mixColumns(mix: readonly Uint8Array[], key: Uint8Array | null, out: Uint8Array): void {
+  for (let i = 0; i < BLOCK; i++) {
+    const column = i & 12;
+    let sum = key ? key[i] : 0;
+    for (let k = 0; k < 4; k++) sum ^= mix[k][block[column + ((i + k) & 3)]];
+    out[i] = sum;
+  }
 }
 
 /** One round; the round key is the source. */
-function aesRound(rows: readonly number[], box: Uint8Array, mix: readonly number[] | null): Helper {
+function aesRound(rows: readonly number[], box: Uint8Array, mix: readonly Uint8Array[] | null): Helper {
   return ({ state }, dst) => {
     const { lanes8, scratch } = vectorsOf(state);
     const x = lanes8[Number(dst)];
-    let block = Uint8Array.from(rows, from => box[x[from]]);
-    if (mix) block = mixColumns(block, mix) as typeof block;
-    for (let i = 0; i < BLOCK; i++) x[i] = block[i] ^ scratch[i];
+    for (let i = 0; i < BLOCK; i++) block[i] = box[x[rows[i]]];
+    if (mix) mixColumns(mix, scratch, x);
+    else for (let i = 0; i < BLOCK; i++) x[i] = block[i] ^ scratch[i];
   };
 }
 
 function aesimc({ state }: HelperCore, dst: bigint): void {
   const { lanes8, scratch } = vectorsOf(state);
-  lanes8[Number(dst)].set(mixColumns(scratch.slice(0, BLOCK), MIX_INVERSE));
+  block.set(scratch.subarray(0, BLOCK));
+  mixColumns(MIX_INVERSE, null, lanes8[Number(dst)]);
 }
 
 /** S-box of the source's doublewords 1 and 3, and the same rotated by a byte with the round constant. */
 function aeskeygenassist({ state }: HelperCore, dst: bigint, imm: bigint): void {
   const { lanes8, scratch } = vectorsOf(state);
   const x = lanes8[Number(dst)];
-  const result = new Uint8Array(BLOCK);
   for (let i = 0; i < BLOCK; i++) {
-    const from = i & 8 ? 12 : 4;
-    result[i] = SUBSTITUTE[scratch[from + ((i & 4 ? i + 1 : i) & 3)]];
-    if (i === 4 || i === 12) result[i] ^= Number(imm);
+    const word = i & 8 ? 12 : 4;
+    x[i] = SUBSTITUTE[scratch[word + ((i & 4 ? i + 1 : i) & 3)]];
+    if (i === 4 || i === 12) x[i] ^= Number(imm);
   }
-  x.set(result);
 }
 
 export const sseCryptoHelpers: Record<string, Helper> = {
-  pclmulqdq,
   aesenc: aesRound(SHIFT_ROWS, SUBSTITUTE, MIX),
   aesenclast: aesRound(SHIFT_ROWS, SUBSTITUTE, null),
   aesdec: aesRound(SHIFT_ROWS_INVERSE, SUBSTITUTE_INVERSE, MIX_INVERSE),

@@ -2,14 +2,20 @@
 import { PvConsole } from '../backends/console/pv-console.ts';
 import type { Connection } from '../backends/xenstore/connection.ts';
 import { DomainConnection } from '../backends/xenstore/domain-connection.ts';
-import { type DomainTreeSpec, initDom0Tree, writeDomainTree } from '../backends/xenstore/domain-tree.ts';
+import {
+  type DomainTreeSpec,
+  initDom0Tree,
+  removeDomainTree,
+  writeDomainTree,
+} from '../backends/xenstore/domain-tree.ts';
 import { XenStore } from '../backends/xenstore/store.ts';
 import { EngineMemory } from '../cpu/memory.ts';
 import { CPU_MODELS, cpuModel } from '../cpu/models/index.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
 import { createProcessor } from '../cpu/processor.ts';
 import type { Domain } from '../hypervisor/domain.ts';
-import { mapForHost } from '../hypervisor/grants/host-access.ts';
+import type { HostPort } from '../hypervisor/events/host-port.ts';
+import { type HostMapping, mapForHost } from '../hypervisor/grants/host-access.ts';
 import { Hypervisor } from '../hypervisor/hypervisor.ts';
 import { Scheduler } from '../hypervisor/schedule.ts';
 import { Clock, RealTicks, VirtualTicks } from '../hypervisor/time/clock.ts';
@@ -80,6 +86,8 @@ export class Host {
   readonly cpu: CpuModel;
   readonly domains = new Map<number, GuestDomain>();
   private readonly consoles = new Map<number, PvConsole>();
+  /** What the daemons have mapped of each domain. */
+  private readonly mappings = new Map<number, HostMapping[]>();
   private readonly sleeper = new Wakeable();
   private nextDomid = 1;
 
@@ -173,14 +181,40 @@ export class Host {
     }
   }
 
+  /**
+   * Takes a domain down, whatever state it is in, as `xl destroy` does: its memory is free again and its XenStore nodes are gone. What
+   * it printed is delivered before.
+   */
+  destroy(guest: GuestDomain): void {
+    const { domain, id } = guest;
+    if (!this.domains.delete(id)) return;
+    this.consoles.get(id)?.onEvent();
+    this.consoles.delete(id);
+    guest.console.close();
+    this.store.release(id);
+    removeDomainTree(this.store.host, guest.tree);
+    for (const mapping of this.mappings.get(id) ?? []) mapping.release();
+    this.mappings.delete(id);
+    this.hypervisor.destroyDomain(domain);
+  }
+
   private pageOf(domain: Domain, ref: number): SharedPage {
-    const { offset } = mapForHost(domain, ref, false);
+    const mapping = mapForHost(domain, ref, false);
+    this.mappings.set(domain.id, [...(this.mappings.get(domain.id) ?? []), mapping]);
+    const { offset } = mapping;
     return sharedPage(this.hypervisor.memory.u8.subarray(offset, offset + 4096));
+  }
+
+  /** A daemon's end of a channel. An event that waits while its domain is destroyed must not reach pages that are somebody else's now. */
+  private bind(domain: Domain, port: number, onEvent: () => void): HostPort {
+    return domain.events.bindHost(port, () => {
+      if (!domain.isDying) onEvent();
+    });
   }
 
   private attachConsole(domain: Domain, port: number): GuestConsole {
     const console = new GuestConsole(() => this.sleeper.wake());
-    const channel = domain.events.bindHost(port, () => backend.onEvent());
+    const channel = this.bind(domain, port, () => backend.onEvent());
     const backend = new PvConsole({
       page: this.pageOf(domain, GNTTAB_RESERVED_CONSOLE),
       notify: () => channel.notify(),
@@ -194,7 +228,7 @@ export class Host {
   private attachStore(connection: Connection, port: number): void {
     const domain = this.hypervisor.domains.get(connection.domain?.domid ?? -1);
     if (!domain) throw new XsError('ENOENT', 'no such domain');
-    const channel = domain.events.bindHost(port, () => ring.onEvent());
+    const channel = this.bind(domain, port, () => ring.onEvent());
     const ring = new DomainConnection({
       store: this.store,
       connection,

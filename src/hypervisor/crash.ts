@@ -49,7 +49,7 @@ export function captureCrash(vcpu: Vcpu, reason: string | null): CrashRecord {
     rflags: cpu.rflags,
     cr0: domain.isPv ? readControlRegister(vcpu, 0) : cpu.get(S.cr0),
     cr2: domain.isPv ? info.cr2 : cpu.get(S.cr2),
-    cr3: cpu.get(S.cr3),
+    cr3: domain.isPv ? pageTableRoot(vcpu) : cpu.get(S.cr3),
     cr4: domain.isPv ? readControlRegister(vcpu, 4) : cpu.get(S.cr4),
     fsb: fsBase(cpu),
     gsb: gsBase(cpu),
@@ -72,6 +72,11 @@ export function captureCrash(vcpu: Vcpu, reason: string | null): CrashRecord {
     stack: vcpu.isLoaded ? readStack(vcpu) : [],
     hypercalls: lastHypercalls(domain),
   };
+}
+
+/** The page table that a PV guest's present mode runs on. */
+function pageTableRoot({ pv }: Vcpu): bigint {
+  return BigInt(pv.inKernel ? pv.guestTable : pv.guestTableUser) << 12n;
 }
 
 function readStack(vcpu: Vcpu): bigint[] {
@@ -154,7 +159,7 @@ export function pageWalk(vcpu: Vcpu, linear: bigint): string[] {
   const { hypervisor } = vcpu.domain;
   const { memory, frames, m2p } = hypervisor;
   const lines = [`(XEN) Pagetable walk from ${hex16(linear)}:`];
-  let table = Number(vcpu.cpu.get(S.cr3) >> 12n);
+  let table = Number(pageTableRoot(vcpu) >> 12n);
   for (let level = 4; level >= 1; level--) {
     if (!frames.isRam(table)) break;
     const index = Number((linear >> BigInt(12 + 9 * (level - 1))) & 0x1ffn);

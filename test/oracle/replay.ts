@@ -21,6 +21,7 @@ import {
   GDT_LIMIT,
   LDT,
   REGIONS,
+  USER_CS64,
 } from './places.ts';
 
 /** The model that runs the cases: the default one with every feature that has cases. */
@@ -151,6 +152,8 @@ export function endedOf(live: CpuState, exit: number): Ended {
   };
 }
 
+const IMAGE = /^(Fldenv|Fnstenv|Frstor|Fnsave|Fxsave|Fxrstor|Xsave|Xrstor|Pusha|Popa|Enter|Maskmov|Retf|Iret)/;
+
 const SEGMENT_NAMES = ['es', 'cs', 'ss', 'ds', 'fs', 'gs'] as const;
 const CR0 = 0x80050033n;
 const CR4 = 0x506b0n | (1n << 16n);
@@ -271,21 +274,28 @@ export class CaseMachine {
     let rip = live.rip;
     if (ended.exit === Exit.softwareInterrupt) {
       // INT n without a gate for user mode: the kernel's IDT made it #GP; the vector is what can be compared.
-      const asFault = want.vector === 13 && want.error === Number(ended.info) * 8 + 2;
-      const asTrap = want.vector === Number(ended.info);
+      const vector = Number(ended.info & 0xffn); // bit 8: INT1, INT3 or INTO
+      const asFault = want.vector === 13 && want.error === vector * 8 + 2;
+      const asTrap = want.vector === vector;
       if (!asFault && !asTrap) return `${got}, should have ${wanted}`;
       if (asTrap) rip = ended.nextRip;
     } else if (ended.exit === Exit.exception && want.vector < 0 && isNextFetch(ended, rip, input.mode, want.rip)) {
       // the instruction is done; the fetch of the next one faults, as it did on the real processor
     } else if (ended.exit === Exit.exception) {
       if (want.vector !== ended.vector) return `${got}, should have ${wanted}`;
-      if (want.error !== ended.error) return `${got}, the error code should be ${want.error.toString(16)}`;
-      if (want.vector === 14 && want.address !== ended.address)
+      // ARPL may look at its operand for reading first, or for writing at once
+      const either = /^Arpl/.test(group.name) ? 2 : 0;
+      if ((want.error ^ ended.error) & ~either) return `${got}, the error code should be ${want.error.toString(16)}`;
+      const bits = IMAGE.test(group.name) ? ~0xfffn : ~0n; // of many accesses, which one comes first is free
+      if (want.vector === 14 && ((want.address ^ ended.address) & bits) !== 0n)
         return `${got}, CR2 should be ${want.address.toString(16)}`;
       if ((want.vector === 1 || want.vector === 3) && want.rip !== rip) rip = ended.nextRip;
     } else if (ended.exit !== Exit.fuel || want.vector >= 0) return `${got}, should have ${wanted}`;
     if (rip !== want.rip) return `RIP is ${rip.toString(16)}, should be ${want.rip.toString(16)}`;
-    const mask = input.mode === 64 ? 0xffffffffffffffffn : 0xffffffffn;
+    // the upper halves mean nothing outside 64-bit mode
+    const wide = input.mode === 64 && want.selectors.cs === USER_CS64;
+    let mask = wide ? 0xffffffffffffffffn : 0xffffffffn;
+    if (/^Lar/.test(group.name)) mask &= ~0xf0000n; // undefined
     for (let i = 0; i < (input.mode === 64 ? 16 : 8); i++) {
       if ((live.gpr[i] & mask) !== (want.gpr[i] & mask)) {
         return `${Object.keys(R)[i]} is ${(live.gpr[i] & mask).toString(16)}, should be ${want.gpr[i].toString(16)} (was ${initial.gpr[i].toString(16)})`;
@@ -336,7 +346,7 @@ export class CaseMachine {
     if (fcw !== want.getUint16(FX.fcw, true))
       return `FCW is ${text(fcw)}, should be ${text(want.getUint16(FX.fcw, true))}`;
     const transcendental = group.precision === Precision.transcendental;
-    const ignored = group.undefinedFsw | (transcendental ? 0x220 : 0);
+    const ignored = group.undefinedFsw | (transcendental ? 0x220 | (fcw & 0x20 ? 0 : 0x8080) : 0);
     const fsw = live.view.getUint16(S.fsw, true);
     if ((fsw ^ want.getUint16(FX.fsw, true)) & ~ignored) {
       return `FSW is ${text(fsw)}, should be ${text(want.getUint16(FX.fsw, true))} (but for ${text(ignored)})`;
@@ -360,7 +370,9 @@ export class CaseMachine {
     const { outcome: want, input } = c;
     for (const [i, name] of SEGMENT_NAMES.entries()) {
       const { selector, base } = live.readSegment(i);
-      if (selector !== want.selectors[name])
+      // Returning to user mode turns null selectors of 1-3 into 0, so that the fixtures can't tell them apart.
+      const bothNull = name !== 'cs' && name !== 'ss' && selector < 4 && want.selectors[name] < 4;
+      if (selector !== want.selectors[name] && !bothNull)
         return `${name} is ${selector.toString(16)}, should be ${want.selectors[name].toString(16)}`;
       if (input.mode !== 64) continue;
       const wantedBase = name === 'fs' ? want.fsBase : name === 'gs' ? want.gsBase : null;

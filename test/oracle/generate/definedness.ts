@@ -2,9 +2,10 @@
 // on a count (SDM Vol. 2, "Flags Affected" of each instruction); the rest is listed here.
 import iced from 'iced-x86';
 import { type Ignored, type Initial, Precision } from '../case.ts';
+import { FX } from '../initial-state.ts';
 import { backingOffset } from '../places.ts';
 
-const { OpKind, RegisterExt, RflagsBits } = iced;
+const { OpKind, Register, RegisterExt, RflagsBits } = iced;
 
 const FLAG_BITS: readonly [number, number][] = [
   [RflagsBits.OF, 0x800],
@@ -62,6 +63,40 @@ export function undefinedFsw(i: iced.Instruction): number {
   );
 }
 
+/** ST(0) as a number, or null where it is no finite number or empty. */
+function top(initial: Initial): number | null {
+  const fx = initial.fxsave;
+  const register = (fx[FX.fsw + 1] >> 3) & 7;
+  if (!(fx[FX.ftw] & (1 << register))) return null;
+  const view = new DataView(fx.buffer, fx.byteOffset + FX.st, 10);
+  const exponent = view.getUint16(8, true) & 0x7fff;
+  if (exponent === 0x7fff) return null;
+  return (Number(view.getBigUint64(0, true)) / 2 ** 63) * 2 ** (exponent - 16383);
+}
+
+/** Where a near branch lands within its own bytes it runs on as something else before it stops. */
+function landsInside(i: iced.Instruction): boolean {
+  const near = [OpKind.NearBranch16, OpKind.NearBranch32, OpKind.NearBranch64].includes(i.op0Kind);
+  return near && i.nearBranchTarget >= i.ip && i.nearBranchTarget < i.nextIP;
+}
+
+/** True where the result is not defined, or means something else on another model. */
+export function isOutOfDomain(name: string, i: iced.Instruction, initial: Initial): boolean {
+  const st0 = top(initial);
+  if (name === 'F2xm1' && st0 !== null && st0 > 1) return true;
+  if (name === 'Fyl2xp1' && st0 !== null && st0 >= 0.2928) return true;
+  if (name.startsWith('Fstpnce') && !(initial.fxsave[FX.ftw] & (1 << ((initial.fxsave[FX.fsw + 1] >> 3) & 7))))
+    return true;
+  // components beyond x87 and SSE
+  if (/^X(save|rstor)/.test(name) && ((initial.gpr[0] & 0xfffffffcn) !== 0n || (initial.gpr[2] & 0xffffffffn) !== 0n))
+    return true;
+  // whether the permission is looked at before a count of 0 is
+  if (/^(Ins|Outs)[bwd]_/.test(name) && i.hasRepPrefix && initial.gpr[1] === 0n) return true;
+  // a write check where nothing is written
+  if (name.startsWith('Arpl') && i.memorySegment === Register.CS) return true;
+  return landsInside(i);
+}
+
 export function precisionOf(name: string): number {
   if (/^(F2xm1|Fyl2x|Fyl2xp1|Fptan|Fpatan|Fsin|Fcos|Fsincos)$/.test(name)) return Precision.transcendental;
   return /^R(cp|sqrt)[sp]s/.test(name) ? Precision.reciprocal : Precision.exact;
@@ -92,6 +127,7 @@ export function ignoredMemory(name: string, address: bigint | null, stack: bigin
         [6, 18],
         [28, 4],
         [416, 96],
+        ...(/^Xsavec/.test(name) ? [] : ([[520, 56]] as [number, number][])),
       ]);
   }
   // The upper half of a pushed selector: AMD writes zeros, some Intel processors leave memory as it is.

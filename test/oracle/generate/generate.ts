@@ -17,7 +17,7 @@ import { backingOffset, CODE_BACKING } from '../places.ts';
 import { hashName, Prng } from '../prng.ts';
 import { type Built, build, type Form, formOf, release } from './builder.ts';
 import { type Encoding, encodings, type Family, MODES } from './codes.ts';
-import { ignoredMemory, precisionOf, undefinedFlags, undefinedFsw } from './definedness.ts';
+import { ignoredMemory, isOutOfDomain, precisionOf, undefinedFlags, undefinedFsw } from './definedness.ts';
 import { Draft, redecode, shape } from './operands.ts';
 import { undefinedCases } from './undefined.ts';
 
@@ -108,6 +108,7 @@ function draft(e: Encoding, form: Form, group: Group, seed: number): Pending | n
     final = redecode(d);
     if (!final) return null;
     const initial = initialOf(group.name, input);
+    if (isOutOfDomain(e.name, final.instruction, initial)) return null;
     const flags = undefinedFlags(e.name, final.instruction, initial);
     if (flags === null) return null;
     if (group.cases.length === 0) {
@@ -131,7 +132,12 @@ function normalize(p: Pending, r: NativeResult): Outcome | string {
   const base = codeBase(p.input.mode);
   const start = before.rip;
   const inside = r.rip >= start && r.rip < start + BigInt(p.input.code.length);
-  const outcome: Outcome = { ...r, rflags: r.rflags & ~RF, address: r.vector === 14 ? r.address : 0n };
+  const outcome: Outcome = {
+    ...r,
+    fxsave: r.fxsave.slice(),
+    rflags: r.rflags & ~RF,
+    address: r.vector === 14 ? r.address : 0n,
+  };
   const csBase = r.selectors.cs === before.selectors.cs ? base : r.selectors.cs === 0x3f ? codeBase(16) : 0n;
   if (r.vector === 3) {
     const at = r.rip - 1n;
@@ -167,10 +173,14 @@ function normalize(p: Pending, r: NativeResult): Outcome | string {
     for (let i = 0; i < 16; i++) outcome.gpr[i] = i < 8 ? outcome.gpr[i] & 0xffffffffn : before.gpr[i];
     outcome.fsBase = before.fsBase;
     outcome.gsBase = before.gsBase;
-    outcome.fxsave = outcome.fxsave.slice();
     outcome.fxsave.set(before.fxsave.subarray(FX.xmm + 128), FX.xmm + 128);
   }
   if (outcome.error === 0 || ![8, 10, 11, 12, 13, 14, 17].includes(outcome.vector)) outcome.error = 0;
+  // Whether MMX state is entered before an exception differs: the tags and TOP of a case that faulted are taken back.
+  if (outcome.vector >= 0 && p.family === 'mmx') {
+    outcome.fxsave.set(before.fxsave.subarray(0, FX.mxcsr));
+    outcome.fxsave.set(before.fxsave.subarray(FX.st, FX.xmm), FX.st);
+  }
   // An empty register's old contents mean nothing.
   const tags = outcome.fxsave[FX.ftw];
   for (let i = 0; i < 8; i++) if (!(tags & (1 << i))) physical(outcome.fxsave, i).set(physical(before.fxsave, i));

@@ -303,6 +303,11 @@ export function shape(d: Draft, prng: Prng): boolean {
 
   let stack: bigint | null = null;
   if (i.isStackInstruction || name.startsWith('Enter')) stack = aimStack(d, prng);
+  // A far transfer to compatibility mode goes on with 32 bits of the stack pointer.
+  if (stack !== null && stack >= 1n << 32n && /^(Retf|Iret|Call_m16|Jmp_m16)/.test(name)) {
+    stack = DATA + 0x1000n + BigInt(prng.below(0x80) * 8);
+    d.assign(RSP, stack);
+  }
   if (/^(Leave|Enter)/.test(name))
     d.assign(RBP, (prng.oneIn(3) && mode === 64 ? HIGH_DATA : DATA) + 0x1000n + BigInt(prng.below(0x800)));
 
@@ -313,6 +318,9 @@ export function shape(d: Draft, prng: Prng): boolean {
       code.length - 3,
     );
   }
+
+  // Where the new privilege level's stack would be read is nobody's business, so parameters are few.
+  if (/^Retf.*imm16/.test(name)) d.input.code.set([prng.below(32) * 8, 0], d.input.code.length - 2);
 
   // values that must be there before addresses are computed from them
   if (/_CL$/.test(name) && prng.below(4)) d.assignLow(RCX, BigInt(prng.below(72)), 8);

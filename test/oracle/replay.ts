@@ -110,21 +110,11 @@ export interface BackEnd {
   wrote(frame: number, offset: number, length: number): void;
 }
 
-/** The interpreter. */
-export function interpreterBackEnd(): BackEnd {
-  return backEnd('interpreter', () => {});
-}
-
-/** Instructions evaluated one by one: see src/cpu/eval. */
-export function evaluatorBackEnd(): BackEnd {
-  return backEnd('evaluator', processor => new Evaluator(processor).install());
-}
-
-function backEnd(name: string, prepare: (processor: InterpretingProcessor) => void): BackEnd {
+function backEnd(name: string, makeStep: (processor: InterpretingProcessor) => () => number): BackEnd {
   const memory = new EngineMemory(RAM_FRAMES * FRAME);
   const processor = new InterpretingProcessor(memory, testModel());
-  prepare(processor);
   const { live } = processor;
+  const step = makeStep(processor);
   let selected = false;
   return {
     name,
@@ -134,11 +124,23 @@ function backEnd(name: string, prepare: (processor: InterpretingProcessor) => vo
       if (!selected) processor.selectAddressSpace(BigInt(FIRST_TABLE_FRAME * FRAME), true);
       selected = true;
       processor.modeChanged();
-      const exit = processor.run(1);
-      return endedOf(live, exit);
+      return endedOf(live, step());
     },
     wrote: (frame, offset, length) => processor.wroteFrame(frame, offset, length),
   };
+}
+
+/** The interpreter: records, handlers emitted as WebAssembly. */
+export function interpreterBackEnd(): BackEnd {
+  return backEnd('interpreter', processor => () => processor.run(1));
+}
+
+/** The evaluation of the same semantic functions on BigInts. */
+export function evaluatingBackEnd(): BackEnd {
+  return backEnd('evaluation', processor => {
+    const evaluator = new Evaluator(processor);
+    return () => evaluator.evaluateOne();
+  });
 }
 
 export function endedOf(live: CpuState, exit: number): Ended {

@@ -181,6 +181,8 @@ function normalize(p: Pending, r: NativeResult): Outcome | string {
     outcome.fxsave.set(before.fxsave.subarray(0, FX.mxcsr));
     outcome.fxsave.set(before.fxsave.subarray(FX.st, FX.xmm), FX.st);
   }
+  // A host that intercepts INT1 reports it at the instruction; it is a trap.
+  if (/^Int1/.test(p.group.name) && outcome.vector === 1) outcome.rip = start + BigInt(p.input.code.length);
   // An empty register's old contents mean nothing.
   const tags = outcome.fxsave[FX.ftw];
   for (let i = 0; i < 8; i++) if (!(tags & (1 << i))) physical(outcome.fxsave, i).set(physical(before.fxsave, i));

@@ -450,68 +450,65 @@ export class InterpretingProcessor implements Processor, SystemCore {
   // ---- code
 
   private lookup(): number {
-    const { live } = this;
-    const rip = live.rip;
+    const { live, view } = this;
+    const ripLow = view.getInt32(STATE + S.rip, true);
+    const ripHigh = view.getInt32(STATE + S.rip + 4, true);
+    const mode = live.get32(S.mode);
+    let lo = ripLow;
+    let hi = ripHigh;
+    if (!(mode & ModeBit.long64)) {
+      lo = (ripLow + view.getInt32(STATE + S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base, true)) | 0;
+      hi = 0;
+    }
     try {
-      if (!this.single && this.wantsAttention()) return 0;
-      const base = this.codeBase();
-      if (
-        !(live.get32(S.mode) & ModeBit.long64) &&
-        Number(rip) > live.get32(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.limit)
-      ) {
-        throw new GuestFault(Vector.GP, 0);
-      }
-      const linear = base ? BigInt.asUintN(32, rip + base) : rip;
-      const offset = Number(linear & 0xfffn);
-      const mfn = this.codeFrame(linear);
-      const mode = live.get32(S.mode);
-      const source = {
-        mfn,
-        nextPage: () => {
-          const next = this.codeFrame(BigInt.asUintN(64, (linear & ~0xfffn) + 4096n));
-          this.tlb.dropWrites(next);
-          return next;
-        },
-      };
+      const offset = lo & 0xfff;
+      const mfn = this.codeFrame(lo, hi);
+      this.codeLow = lo;
+      this.codeHigh = hi;
+      this.source.mfn = mfn;
       let header: number;
       if (this.exact) {
         const count = Number(BigInt.asIntN(64, live.get(S.fuel)));
-        header = count > 0 ? this.blocks.scratch(source, offset, mode, count) : this.blocks.find(source, offset, mode);
+        header =
+          count > 0
+            ? this.blocks.scratch(this.source, offset, mode, count)
+            : this.blocks.find(this.source, offset, mode);
       } else {
-        header = this.blocks.find(source, offset, mode);
-        if (live.get32(S.jumpSalt) === NO_SALT) return this.entered(mfn, header);
-        const index = this.jumpIndex(rip);
-        this.view.setBigUint64(index, rip, true);
-        this.view.setUint32(index + 8, header, true);
-        this.tlb.noteJumpInto(Number(linear & 0xffffffffn));
-        this.view.setUint32(index + 12, live.get32(S.jumpSalt), true);
+        header = this.blocks.find(this.source, offset, mode);
+        const index = jumpIndex(ripLow, ripHigh);
+        view.setInt32(index, ripLow, true);
+        view.setInt32(index + 4, ripHigh, true);
+        view.setUint32(index + 8, header, true);
+        this.tlb.noteJumpInto(lo);
+        view.setUint32(index + 12, live.get32(S.jumpSalt), true);
       }
-      return this.entered(mfn, header);
+      this.tlb.dropWrites(mfn);
+      return header;
     } catch (error) {
       if (!(error instanceof GuestFault)) throw error;
       this.raise(error);
       return 0;
     }
   }
-
-  /** Code must not be written unnoticed. */
-  private entered(mfn: Mfn, header: number): number {
-    this.tlb.dropWrites(mfn);
-    return header;
-  }
-
-  private jumpIndex(rip: bigint): number {
-    const folded = Number((rip ^ (rip >> 12n)) & BigInt(JUMP_CACHE_ENTRIES - 1));
-    return JUMP_CACHE + (folded << 4);
-  }
+  /** Linear address of the block that is looked up, for its source. */
+  private codeLow = 0;
+  private codeHigh = 0;
+  private readonly source = {
+    mfn: 0,
+    nextPage: (): Mfn => {
+      const lo = ((this.codeLow & ~0xfff) + FRAME_SIZE) | 0;
+      const next = this.codeFrame(lo, lo === 0 ? (this.codeHigh + 1) | 0 : this.codeHigh);
+      this.tlb.dropWrites(next);
+      return next;
+    },
+  };
 
   /** Frame that code at a linear address is fetched from. Throws GuestFault. */
-  private codeFrame(linear: bigint): Mfn {
-    const lo = Number(linear & 0xffffffffn) | 0;
-    const hi = Number(linear >> 32n) | 0;
-    this.requireCanonical(linear, hi, Vector.GP);
+  private codeFrame(lo: number, hi: number): Mfn {
     const host = this.tlb.probe(AccessKind.execute, lo, hi);
     if (host) return (host - this.memory.ramBase) >>> 12;
+    const linear = join(lo, hi);
+    this.requireCanonical(linear, hi, Vector.GP);
     if (!this.paging.walk(lo, hi, AccessKind.execute, this.userMode)) {
       throw new GuestFault(Vector.PF, this.paging.errorCode, linear);
     }
@@ -535,14 +532,19 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   private checkPage(record: number): number {
-    const { live } = this;
-    const base =
-      live.get32(S.mode) & ModeBit.long64 ? 0n : live.get(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base);
-    const next = live.get(S.ripBase) + 4096n;
-    const linear = base ? BigInt.asUintN(32, next + base) : BigInt.asUintN(64, next);
+    const { live, view } = this;
+    let lo = (view.getInt32(STATE + S.ripBase, true) + FRAME_SIZE) | 0;
+    let hi = view.getInt32(STATE + S.ripBase + 4, true);
+    if (live.get32(S.mode) & ModeBit.long64) {
+      if (lo === 0) hi = (hi + 1) | 0;
+    } else {
+      lo = (lo + view.getInt32(STATE + S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.base, true)) | 0;
+      hi = 0;
+    }
     try {
-      return this.codeFrame(linear) === this.view.getUint32(record + Rec.immediate, true) ? 1 : 0;
-    } catch {
+      return this.codeFrame(lo, hi) === view.getUint32(record + Rec.immediate, true) ? 1 : 0;
+    } catch (error) {
+      if (!(error instanceof GuestFault)) throw error;
       return 0;
     }
   }
@@ -754,6 +756,14 @@ export class InterpretingProcessor implements Processor, SystemCore {
     this.syncSalt();
   }
 
+  mappingChanged(mfn: Mfn, executable: boolean): void {
+    this.tlb.mappingChanged(mfn, executable);
+  }
+
+  flushChanged(): void {
+    if (this.tlb.flushChanged()) this.syncSalt();
+  }
+
   dropWriteAccess(mfn: Mfn): void {
     this.tlb.dropWrites(mfn);
   }
@@ -846,4 +856,15 @@ export class InterpretingProcessor implements Processor, SystemCore {
     }
     return out;
   }
+}
+
+/** Place of a RIP's entry in the jump cache; run() computes the same. */
+function jumpIndex(lo: number, hi: number): number {
+  const shifted = (lo >>> 12) | (hi << 20);
+  return JUMP_CACHE + (((lo ^ shifted) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+}
+
+/** An unsigned 64-bit address from its halves. */
+function join(lo: number, hi: number): bigint {
+  return (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
 }

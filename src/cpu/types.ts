@@ -75,6 +75,13 @@ export interface Processor {
   flushAll(): void;
   /** INVLPG: drops the page's translation in all banks. */
   invalidatePage(linear: bigint): void;
+  /**
+   * PV: a present entry of an L1 table that maps this frame was changed or removed. Translations through it end with the next
+   * flushChanged() at the latest. `executable`: the entry allowed fetching.
+   */
+  mappingChanged(mfn: Mfn, executable: boolean): void;
+  /** PV: all cached translations agree with the tables again: what any flush amounts to where every change is reported as above. */
+  flushChanged(): void;
   /** A frame may be written no more (it becomes a page table, or read-only): drops its write entries everywhere. Cheap if there are none. */
   dropWriteAccess(mfn: Mfn): void;
   /** A frame leaves its owner: drops all its entries and decoded code everywhere. */

@@ -104,7 +104,8 @@ export class Scheduler {
       let budget = LONGEST_RUN;
       while (budget > 0 && isRunnable(vcpu) && !vcpu.mustYield) {
         if (!enterGuest(vcpu)) break;
-        const fuel = Math.min(budget, Math.max(this.sliceLeft, 1), this.untilDeadline());
+        const slice = this.othersWait(vcpu) ? Math.max(this.sliceLeft, 1) : LONGEST_RUN;
+        const fuel = Math.min(budget, slice, this.untilDeadline());
         const before = processor.live.get(S.retired);
         this.startedAt = before;
         const exit = processor.run(fuel);

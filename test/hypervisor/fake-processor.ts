@@ -64,6 +64,10 @@ export class FakeProcessor implements Processor {
   flushAddressSpace(root: bigint): void {
     this.forget(t => t.root === root);
   }
+  mappingChanged(): void {}
+  flushChanged(): void {
+    this.flushAll();
+  }
   flushAll(): void {
     this.fullFlushes++;
     this.tlb.clear();

@@ -46,7 +46,7 @@ export class EncodingTable {
   /** True where any row of this opcode takes a ModRM byte. An opcode's rows agree on it. */
   hasModrm(map: number, opcode: number): boolean {
     const rows = this.byOpcode[map * OPCODES_PER_MAP + opcode];
-    return rows?.[0].modrm;
+    return rows !== undefined && rows[0].modrm;
   }
 
   /**

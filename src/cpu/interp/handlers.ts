@@ -85,7 +85,7 @@ function impliedSource(row: Row): 'moffs' | 'string' | null {
 
 /** RIP-relative displacements count from the page's start in records; near 2^31 they need an index (see record writing). */
 export function displacementOverflows(i: Instruction): boolean {
-  return i.memory?.ripRelative && i.memory.displacement > 0x7fffffff - 8192;
+  return i.memory !== null && i.memory.ripRelative && i.memory.displacement > 0x7fffffff - 8192;
 }
 
 const FORMS: MemoryForm[] = ['none', 'simple', 'indexed', 'full', 'moffs'];

@@ -44,6 +44,8 @@ const TABLES: Record<number, { offset: number; entries: number }> = {
 /** A tag that no page has: its low bits are set. */
 const NO_TAG = -1;
 const GENERATIONS = 1 << 22;
+/** More changed frames than this are not looked for one by one: everything is dropped. */
+const MANY_CHANGES = 12;
 
 export class TlbBanks {
   current: Bank;
@@ -181,6 +183,34 @@ export class TlbBanks {
     const host = this.memory.frameOffset(mfn);
     this.dropByHost(AccessKind.read, host);
     this.dropByHost(AccessKind.write, host);
+    this.dropByHost(AccessKind.execute, host);
+    this.voidJumps();
+  }
+
+  /** Frames whose mappings changed since the last flushChanged(): value = an executable mapping was among them. */
+  private readonly changed = new Map<Mfn, boolean>();
+
+  /** See Processor.mappingChanged. */
+  mappingChanged(mfn: Mfn, executable: boolean): void {
+    if (mfn >= this.memory.frames || !(this.memory.u8[FRAME_FLAGS + mfn] & FrameFlag.cached)) return;
+    if (this.changed.size <= MANY_CHANGES) this.changed.set(mfn, executable || this.changed.get(mfn) === true);
+  }
+
+  /** See Processor.flushChanged. True where the jump cache's salt may be another now. */
+  flushChanged(): boolean {
+    if (this.changed.size === 0) return false;
+    if (this.changed.size > MANY_CHANGES) this.flushAll();
+    else for (const [mfn, executable] of this.changed) this.dropTranslations(mfn, executable);
+    this.changed.clear();
+    return true;
+  }
+
+  private dropTranslations(mfn: Mfn, executable: boolean): void {
+    const host = this.memory.frameOffset(mfn);
+    this.memory.u8[FRAME_FLAGS + mfn] &= ~FrameFlag.writeCached;
+    this.dropByHost(AccessKind.read, host);
+    this.dropByHost(AccessKind.write, host);
+    if (!executable || !(this.memory.u8[FRAME_FLAGS + mfn] & FrameFlag.code)) return;
     this.dropByHost(AccessKind.execute, host);
     this.voidJumps();
   }

@@ -40,7 +40,7 @@ export function setUserBase(vcpu: Vcpu, mfn: number): number {
     const rc = frames.getPageAndType(mfn, domain.id, PageType.l4);
     if (rc !== 0) return rc;
     if (domain.hasVmAssist(VmAssist.m2pStrict)) addressSpace.showM2p(mfn, false);
-    processor.flushAddressSpace(BigInt(mfn) << 12n); // what was known of it may be older than its last use
+    processor.flushChanged(); // what was known of it may be older than its last use
   }
   pv.guestTableUser = mfn;
   if (old !== 0) frames.putPageAndType(old);

@@ -164,6 +164,7 @@ export function updateL1(frames: FrameTable, update: EntryUpdate): number {
     high = adjustL1High(asked, high);
     if (differsHarmlessly(oldLow, oldHigh, low, high)) {
       store(frames, update, low, high);
+      reportChange(frames, oldLow, oldHigh);
       return 0;
     }
     const rc = getL1(frames, low, high, domain, update.pageOwner);
@@ -171,8 +172,14 @@ export function updateL1(frames: FrameTable, update: EntryUpdate): number {
     low ^= rc;
   }
   store(frames, update, low, high);
+  reportChange(frames, oldLow, oldHigh);
   putL1(frames, oldLow, oldHigh, domain);
   return 0;
+}
+
+/** Translations through an entry that was present may be cached. */
+function reportChange(frames: FrameTable, oldLow: number, oldHigh: number): void {
+  if (oldLow & Pte.present) frames.hypervisor.processor.mappingChanged(mfnOf(oldLow, oldHigh), oldHigh >= 0);
 }
 
 /** Changes an entry of a validated table of level 2, 3 or 4. */
@@ -188,6 +195,7 @@ export function updateUpper(frames: FrameTable, level: number, update: EntryUpda
     low |= level === 4 ? Pte.user | Pte.accessed : Pte.user;
     if (differsHarmlessly(oldLow, oldHigh, low, high)) {
       store(frames, update, low, high);
+      if ((oldHigh ^ high) < 0) frames.tablesChanged = true; // NX
       return 0;
     }
     const rc = getUpper(frames, level, low, high, table, domain);

@@ -4,12 +4,12 @@ import type { Domain } from '../domain.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { isGuestAddress } from './walk.ts';
 
-/** Empties a vCPU's TLB. */
+/**
+ * What a guest's flush of a vCPU's TLB comes to. Every change of a page table goes through the hypervisor, which reports it to the
+ * processor, so translations that are still right may stay: a vCPU that changes its address space finds them again.
+ */
 export function flushVcpu(vcpu: Vcpu): void {
-  const { guestTable, guestTableUser } = vcpu.pv;
-  const { processor } = vcpu.domain.hypervisor;
-  if (guestTable !== 0) processor.flushAddressSpace(BigInt(guestTable) << 12n);
-  if (guestTableUser !== 0) processor.flushAddressSpace(BigInt(guestTableUser) << 12n);
+  vcpu.domain.hypervisor.processor.flushChanged();
 }
 
 export function flushDomain(domain: Domain): void {

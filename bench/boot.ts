@@ -1,0 +1,90 @@
+// Whole-process time of a boot to power-off: `domzero check --modes pv` beside QEMU (TCG) with genuine Xen, which boots the same kernel and
+// initramfs as Dom0 with as much memory. Both run in turn, so that a busy machine hurts both. Debian's qemu-system-x86 and
+// xen-hypervisor-*-amd64 packages must be installed.
+//   npx tsx bench/boot.ts KERNEL.deb [rounds]
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { loadImage } from '../src/index.ts';
+import { builtinInitramfs } from '../src/toolstack/init/initramfs.ts';
+
+const MEMORY_MIB = 256;
+/** What Xen itself and QEMU's firmware want beside Dom0. */
+const XEN_MIB = 512;
+const TIMEOUT_MS = 600_000;
+
+interface Sample {
+  wallSeconds: number;
+  cpuSeconds: number;
+}
+
+/** Runs a command to its end under time(1)'s eyes: rusage of the child comes from the shell's `times`. */
+function measure(command: string, args: string[]): Sample {
+  const started = performance.now();
+  const quoted = [command, ...args].map(a => `'${a.replaceAll("'", "'\\''")}'`).join(' ');
+  const result = spawnSync('bash', ['-c', `${quoted} >/dev/null 2>&1; status=$?; times; exit $status`], {
+    encoding: 'utf8',
+    timeout: TIMEOUT_MS,
+  });
+  if (result.status !== 0) throw new Error(`${command} ended with status ${result.status}`);
+  const children = result.stdout.trim().split('\n')[1].split(' ');
+  const seconds = (t: string) => Number(t.split('m')[0]) * 60 + Number(t.split('m')[1].replace('s', ''));
+  return {
+    wallSeconds: (performance.now() - started) / 1000,
+    cpuSeconds: seconds(children[0]) + seconds(children[1]),
+  };
+}
+
+function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1];
+}
+
+async function main(): Promise<void> {
+  const [file, roundsText] = process.argv.slice(2);
+  if (!file) throw new Error('usage: npx tsx bench/boot.ts KERNEL.deb [rounds]');
+  const rounds = Number(roundsText ?? 3);
+  const folder = mkdtempSync(join(tmpdir(), 'domzero-bench-'));
+  try {
+    const image = await loadImage(new Uint8Array(readFileSync(file)), file);
+    if (!image.bzImage) throw new Error(`${file}: QEMU needs a bzImage`);
+    const xen = readdirSync('/boot').find(name => /^xen-4.*-amd64\.gz$/.test(name));
+    if (!xen) throw new Error('genuine Xen is missing: apt-get install xen-hypervisor-4.17-amd64 qemu-system-x86');
+    const [xenFile, kernel, initrd] = ['xen', 'vmlinuz', 'initrd'].map(name => join(folder, name));
+    writeFileSync(xenFile, gunzipSync(readFileSync(join('/boot', xen))));
+    writeFileSync(kernel, image.bzImage);
+    writeFileSync(initrd, builtinInitramfs({}));
+    const qemu = () =>
+      measure('qemu-system-x86_64', [
+        ...['-accel', 'tcg', '-cpu', 'max,-smap,-smep,+svm', '-m', String(MEMORY_MIB + XEN_MIB), '-kernel', xenFile],
+        ...['-initrd', `${kernel} console=hvc0,${initrd}`],
+        ...['-append', `console=com1 com1=115200 dom0_mem=${MEMORY_MIB}M dom0_max_vcpus=1`],
+        ...['-display', 'none', '-no-reboot', '-monitor', 'none', '-serial', `file:${join(folder, 'console')}`],
+      ]);
+    const domzero = () =>
+      measure(process.execPath, ['bin/domzero', 'check', file, '--modes', 'pv', '--memory', `${MEMORY_MIB}M`]);
+    execFileSync(process.execPath, ['bin/domzero', '--version']); // builds where needed
+    const ours: Sample[] = [];
+    const theirs: Sample[] = [];
+    for (let i = 0; i < rounds; i++) {
+      ours.push(domzero());
+      theirs.push(qemu());
+      const [a, b] = [ours[i], theirs[i]];
+      console.log(
+        `round ${i + 1}: domzero ${a.wallSeconds.toFixed(1)} s (${a.cpuSeconds.toFixed(1)} s CPU), ` +
+          `QEMU+Xen ${b.wallSeconds.toFixed(1)} s (${b.cpuSeconds.toFixed(1)} s CPU), ratio ${(a.wallSeconds / b.wallSeconds).toFixed(2)}`,
+      );
+    }
+    const ratios = ours.map((a, i) => a.wallSeconds / theirs[i].wallSeconds);
+    const cpu = ours.map((a, i) => a.cpuSeconds / theirs[i].cpuSeconds);
+    const spread = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}`;
+    console.log(
+      `${image.release}: wall ratio ${median(ratios).toFixed(2)} (${spread}), CPU ratio ${median(cpu).toFixed(2)}`,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+await main();

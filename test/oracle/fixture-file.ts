@@ -3,6 +3,7 @@
 // file:  gzip of: 'DZC1', groups until the end. group: name, precision, undefined FSW bits, number of cases, cases.
 // case:  see writeCase. Numbers are LEB128 ("varint"); 64-bit values are a length byte and as many bytes.
 import { gunzipSync, gzipSync } from 'node:zlib';
+import { Reader, Writer } from './binary.ts';
 import { type Case, type CaseInput, type Group, type Ignored, initialOf, type Mode, type Outcome } from './case.ts';
 import { FX } from './initial-state.ts';
 
@@ -22,71 +23,6 @@ const Changed = {
   segments: 128,
   bases: 256,
 } as const;
-
-class Writer {
-  bytes = new Uint8Array(1 << 16);
-  length = 0;
-  u8(value: number): void {
-    if (this.length === this.bytes.length) {
-      const grown = new Uint8Array(this.length * 2);
-      grown.set(this.bytes);
-      this.bytes = grown;
-    }
-    this.bytes[this.length++] = value;
-  }
-  varint(value: number): void {
-    let v = value;
-    for (; v > 127; v = Math.floor(v / 128)) this.u8((v % 128) | 128);
-    this.u8(v);
-  }
-  u64(value: bigint): void {
-    let n = 0;
-    for (let v = value; v !== 0n; v >>= 8n) n++;
-    this.u8(n);
-    for (let i = 0; i < n; i++) this.u8(Number((value >> BigInt(i * 8)) & 0xffn));
-  }
-  raw(bytes: Uint8Array): void {
-    for (const b of bytes) this.u8(b);
-  }
-  string(text: string): void {
-    const bytes = new TextEncoder().encode(text);
-    this.varint(bytes.length);
-    this.raw(bytes);
-  }
-}
-
-class Reader {
-  at = 0;
-  readonly bytes: Uint8Array;
-  constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
-  }
-  u8(): number {
-    if (this.at >= this.bytes.length) throw new RangeError('the fixture ends in the middle of a case');
-    return this.bytes[this.at++];
-  }
-  varint(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const b = this.u8();
-      value += (b & 127) * scale;
-      if (b < 128) return value;
-    }
-  }
-  u64(): bigint {
-    const n = this.u8();
-    let value = 0n;
-    for (let i = 0; i < n; i++) value |= BigInt(this.u8()) << BigInt(i * 8);
-    return value;
-  }
-  raw(length: number): Uint8Array {
-    this.at += length;
-    return this.bytes.slice(this.at - length, this.at);
-  }
-  string(): string {
-    return new TextDecoder().decode(this.raw(this.varint()));
-  }
-}
 
 function writeInput(w: Writer, input: CaseInput): void {
   w.u8(input.code.length | (MODES.indexOf(input.mode) << 4));
@@ -264,7 +200,7 @@ export function writeFixture(groups: readonly Group[]): Uint8Array {
       writeOutcome(w, g.name, c);
     }
   }
-  return gzipSync(w.bytes.subarray(0, w.length), { level: 9 });
+  return gzipSync(w.taken(), { level: 9 });
 }
 
 /** Groups one by one, so that a reader need not hold a whole file's cases. */

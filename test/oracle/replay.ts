@@ -136,7 +136,7 @@ export function interpreterBackEnd(): BackEnd {
 }
 
 /** The evaluation of the same semantic functions on BigInts. */
-export function evaluatingBackEnd(): BackEnd {
+export function evaluatorBackEnd(): BackEnd {
   return backEnd('evaluation', processor => {
     const evaluator = new Evaluator(processor);
     return () => evaluator.evaluateOne();

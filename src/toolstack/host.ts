@@ -175,8 +175,10 @@ export class Host {
       this.nextDomid++;
       return guest;
     } catch (error) {
-      // A domain that was never built has run nothing and mapped nothing, but its pages are gone from this host.
-      domain.isDying = true;
+      this.consoles.delete(id);
+      this.store.release(id);
+      removeDomainTree(this.store.host, { domid: id, uuid });
+      this.tearDown(domain);
       throw error;
     }
   }
@@ -193,8 +195,12 @@ export class Host {
     guest.console.close();
     this.store.release(id);
     removeDomainTree(this.store.host, guest.tree);
-    for (const mapping of this.mappings.get(id) ?? []) mapping.release();
-    this.mappings.delete(id);
+    this.tearDown(domain);
+  }
+
+  private tearDown(domain: Domain): void {
+    for (const mapping of this.mappings.get(domain.id) ?? []) mapping.release();
+    this.mappings.delete(domain.id);
     this.hypervisor.destroyDomain(domain);
   }
 

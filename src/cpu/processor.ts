@@ -451,6 +451,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
 
   private lookup(): number {
     const { live, view } = this;
+    if (!this.single && this.wantsAttention()) return 0;
     const ripLow = view.getInt32(STATE + S.rip, true);
     const ripHigh = view.getInt32(STATE + S.rip + 4, true);
     const mode = live.get32(S.mode);
@@ -461,6 +462,9 @@ export class InterpretingProcessor implements Processor, SystemCore {
       hi = 0;
     }
     try {
+      if (!(mode & ModeBit.long64) && ripLow >>> 0 > live.get32(S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.limit)) {
+        throw new GuestFault(Vector.GP, 0);
+      }
       const offset = lo & 0xfff;
       const mfn = this.codeFrame(lo, hi);
       this.codeLow = lo;
@@ -475,12 +479,15 @@ export class InterpretingProcessor implements Processor, SystemCore {
             : this.blocks.find(this.source, offset, mode);
       } else {
         header = this.blocks.find(this.source, offset, mode);
-        const index = jumpIndex(ripLow, ripHigh);
-        view.setInt32(index, ripLow, true);
-        view.setInt32(index + 4, ripHigh, true);
-        view.setUint32(index + 8, header, true);
-        this.tlb.noteJumpInto(lo);
-        view.setUint32(index + 12, live.get32(S.jumpSalt), true);
+        const salt = live.get32(S.jumpSalt);
+        if (salt !== NO_SALT) {
+          const index = jumpIndex(ripLow, ripHigh);
+          view.setInt32(index, ripLow, true);
+          view.setInt32(index + 4, ripHigh, true);
+          view.setUint32(index + 8, header, true);
+          this.tlb.noteJumpInto(lo);
+          view.setUint32(index + 12, salt, true);
+        }
       }
       this.tlb.dropWrites(mfn);
       return header;

@@ -98,7 +98,7 @@ export class Paging {
   /** Index into u32 of an entry, or -1 where the table lies beyond RAM. */
   private entryAt(mfn: number, index: number, entryWords: number): number {
     if (mfn >= this.memory.frames) return -1;
-    return this.ramWords + ((mfn * FRAME_SIZE) >> 2) + index * entryWords;
+    return this.ramWords + mfn * (FRAME_SIZE / 4) + index * entryWords;
   }
 
   private readonly path = new Int32Array(4);

@@ -29,7 +29,7 @@ describe('CR0', () => {
   });
   it('turns long mode on with paging where EFER.LME and CR4.PAE are set, and off', () => {
     const m = new Machine().protected();
-    m.state.set(S.cr3, BigInt(At.pml4));
+    m.cpu.selectAddressSpace(BigInt(At.pml4), false);
     m.state.set(S.efer, 0x100n);
     m.state.set(S.cr4, 0x20n);
     m.set(R.rax, 0x80000033n).step(TO_CR0);
@@ -66,11 +66,12 @@ describe('CR0', () => {
   it('checks the PDPTEs when it turns PAE paging on', () => {
     const m = new Machine().protected().set(R.rax, 0x80000033n);
     m.state.set(S.cr4, 0x20n);
-    m.state.set(S.cr3, BigInt(At.pdptPae));
+    m.cpu.selectAddressSpace(BigInt(At.pdptPae), false);
+    m.set(R.rbx, At.data);
     m.poke(At.pdptPae + 8, 8, 0x43n);
     expect(m.fault(TO_CR0)).toMatchObject(gp0);
     m.poke(At.pdptPae + 8, 8, 0x42n);
-    m.step(TO_CR0).step('8b 00');
+    m.step(TO_CR0).step('8b 03');
   });
   it('makes WP count at once', () => {
     const m = new Machine().long().set(R.rbx, At.data);

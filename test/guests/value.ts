@@ -21,6 +21,7 @@ import {
   rdi,
   rdx,
   rsi,
+  word,
 } from '../../src/toolstack/init/assembler/assembler.ts';
 
 /** Something that a guest works out at run time. */
@@ -232,3 +233,7 @@ export const words = (...values: Value[]): Computed =>
     });
     a.lea(rax, mem(name));
   });
+
+/** A signed 16-bit status field, with its sign turned: GNTST_general_error, -1, is 1. */
+export const statusIn = (type: { offset(field: never, abi: 64): number }, label: string, field = 'status'): Computed =>
+  computed(a => void a.movsx(rax, word(label, type.offset(field as never, 64))).neg(rax));

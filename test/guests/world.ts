@@ -1,5 +1,5 @@
 // Where test guests run: one host for all tests of a file, and beside each guest under test an innocent one that must not notice.
-import { beforeAll, expect, test } from 'vitest';
+import { afterEach, beforeAll, expect, test } from 'vitest';
 import { EVTCHNOP, evtchnBindVirq } from '../../src/abi/xen/event-channel.ts';
 import { SCHEDOP } from '../../src/abi/xen/sched.ts';
 import { VCPUOP, vcpuSetSingleshotTimer } from '../../src/abi/xen/vcpu.ts';
@@ -153,6 +153,11 @@ export function world(options: Partial<HostOptions> = {}) {
   const log: string[] = [];
   beforeAll(async () => {
     host = await Host.create({ ramBytes: ramForGuests(GUESTS_MIB), ...options, log: line => void log.push(line) });
+  });
+
+  // A test that failed must not be another's failure.
+  afterEach(() => {
+    for (const left of [...host.domains.values()]) host.destroy(left);
   });
 
   async function start(program: PvGuest<World>, vcpus = 1): Promise<Running> {

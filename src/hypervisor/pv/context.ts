@@ -22,6 +22,7 @@ import {
   FLAT_KERNEL_SS,
   GDT_LIMIT,
   gdtVirtStart,
+  HYPERVISOR_VIRT_END,
   isCanonical,
   ldtVirtStart,
 } from './selectors.ts';
@@ -29,6 +30,7 @@ import {
 export type GuestContext = Of<typeof vcpuGuestContext64>;
 
 const RPL3 = 3;
+const PAGE_MASK = 0xfffn;
 const CR0_TS = 8n;
 const IOPL = BigInt(Flag.IOPL);
 const IF = BigInt(Flag.IF);
@@ -90,17 +92,19 @@ export function loadContext(vcpu: Vcpu, context: GuestContext): void {
   const { userRegs } = context;
   const addresses = [
     userRegs.rip,
+    userRegs.rsp,
+    context.kernelSp,
     context.eventCallbackEip,
     context.failsafeCallbackEip,
     context.syscallCallbackEip,
-    context.ldtBase,
     context.fsBase,
     context.gsBaseKernel,
     context.gsBaseUser,
     ...context.trapCtxt.map(trap => trap.address),
   ];
   if (!addresses.every(isCanonical)) throw new XenError('EINVAL');
-  if (context.ldtEnts > 8192n) throw new XenError('EINVAL');
+  if (!isBelowXen(context.ldtBase) || context.ldtBase & PAGE_MASK || context.ldtEnts > 8192n)
+    throw new XenError('EINVAL');
 
   registerHandlers(vcpu, context);
   resetPvRegisters(vcpu);
@@ -129,10 +133,21 @@ function registerHandlers(vcpu: Vcpu, context: GuestContext): void {
   pv.inKernel = (flags & VGCF.inKernel) !== 0;
 }
 
+/** Where a guest's own addresses are: __addr_ok(). */
+function isBelowXen(address: bigint): boolean {
+  return address < 1n << 47n || address >= HYPERVISOR_VIRT_END;
+}
+
+/** A breakpoint that a guest must not set is left out, without an error. */
 function setDebugRegisters(vcpu: Vcpu, context: GuestContext): void {
   for (const register of [0, 1, 2, 3, 6, 7]) {
     const value = context.debugreg[register];
-    if (value !== 0n) setDebugRegister(vcpu, register, value);
+    if (value === 0n) continue;
+    try {
+      setDebugRegister(vcpu, register, value);
+    } catch (error) {
+      if (!(error instanceof XenError)) throw error;
+    }
   }
 }
 

@@ -13,6 +13,8 @@ import type { Vcpu } from './vcpu.ts';
 const SLICE = 50_000;
 /** Instructions of one run() at most, so that the caller can look at its own clock now and then. */
 const LONGEST_RUN = 1_000_000;
+/** The same on a real clock, where a timer is due after an unknown number of instructions: well under a millisecond's worth. */
+export const REAL_TIME_RUN = 30_000;
 
 /** Why step() returned. */
 export type StepResult =
@@ -38,8 +40,12 @@ export class Scheduler {
   private last: Vcpu | null = null;
   private sliceLeft = 0;
 
-  constructor(hypervisor: Hypervisor) {
+  private readonly longestRun: number;
+
+  /** @param longestRun instructions after which timers are looked at, at the latest */
+  constructor(hypervisor: Hypervisor, longestRun: number = LONGEST_RUN) {
     this.hypervisor = hypervisor;
+    this.longestRun = longestRun;
     const { processor } = hypervisor;
     // What a processor counts by until it is told a clock.
     this.executed = processor.cycles;
@@ -101,10 +107,10 @@ export class Scheduler {
     const { processor, clock, hostEvents } = hypervisor;
     try {
       this.load(vcpu);
-      let budget = LONGEST_RUN;
+      let budget = this.longestRun;
       while (budget > 0 && isRunnable(vcpu) && !vcpu.mustYield) {
         if (!enterGuest(vcpu)) break;
-        const slice = this.othersWait(vcpu) ? Math.max(this.sliceLeft, 1) : LONGEST_RUN;
+        const slice = this.othersWait(vcpu) ? Math.max(this.sliceLeft, 1) : this.longestRun;
         const fuel = Math.min(budget, slice, this.untilDeadline());
         const before = processor.live.get(S.retired);
         this.startedAt = before;
@@ -132,9 +138,9 @@ export class Scheduler {
   private untilDeadline(): number {
     const { clock } = this.hypervisor;
     const deadline = clock.nextDeadline();
-    if (deadline === null) return LONGEST_RUN;
+    if (deadline === null) return this.longestRun;
     const ticks = clock.ticksUntil(deadline);
-    return ticks > BigInt(LONGEST_RUN) ? LONGEST_RUN : Math.max(1, Number(ticks));
+    return ticks > BigInt(this.longestRun) ? this.longestRun : Math.max(1, Number(ticks));
   }
 
   private othersWait(vcpu: Vcpu): boolean {

@@ -1,20 +1,14 @@
 // Selectors and descriptors that Xen reserves in every PV guest's GDT, and the per-domain linear area they are read through.
 // Source: xen/include/public/arch-x86/xen-x86_64.h (FLAT_*), Xen's per-CPU GDT and its per-domain slot.
 
-/** First entry of the GDT that belongs to Xen: 14 guest frames of 512 entries stand below it. */
-export const FIRST_RESERVED_GDT_ENTRY = 14 * 512;
-export const FIRST_RESERVED_GDT_PAGE = 14;
 /** Limit of GDTR in bytes - 1: the guest's 14 frames and one of Xen's. */
 export const GDT_LIMIT = 15 * 4096 - 1;
-export const MAX_GUEST_GDT_ENTRIES = FIRST_RESERVED_GDT_ENTRY;
-export const MAX_LDT_ENTRIES = 8192;
 
 export const FLAT_KERNEL_CS = 0xe033;
 export const FLAT_USER_CS32 = 0xe023;
 export const FLAT_KERNEL_SS = 0xe02b;
-export const FLAT_USER_DS32 = 0xe02b;
 
-/** Xen's own descriptors, by selector: they can be seen with LSL, LAR and VERR, and only those of DPL 3 be loaded. */
+/** Xen's own descriptors, by selector: guests see and load those of DPL 3. */
 export const XEN_DESCRIPTORS: ReadonlyMap<number, bigint> = new Map([
   [0xe008, 0x00af9b000000ffffn], // ring 0 code, 64-bit
   [0xe010, 0x00cf93000000ffffn], // ring 0 data
@@ -22,9 +16,8 @@ export const XEN_DESCRIPTORS: ReadonlyMap<number, bigint> = new Map([
   [0xe028, 0x00cff3000000ffffn], // ring 3 data
   [0xe030, 0x00affb000000ffffn], // ring 3 code, 64-bit
   [0xe038, 0x00cf9b000000ffffn], // ring 0 code, compatibility
+  [0xe060, 0x0000910000000000n], // whose limit is the processor's number: 0, there is one
 ]);
-/** Selector whose segment limit tells the processor's number (LSL), as Xen's per-CPU entry does. */
-export const PER_CPU_SELECTOR = 0xe060;
 
 /** Linear address of the per-domain area. */
 export const PERDOMAIN_VIRT_START = 0xffff820000000000n;

@@ -4,6 +4,8 @@ import { Conversion } from '../helpers/sse-float.ts';
 import * as float from '../semantics/sse-float.ts';
 
 const SSE = { unit: 'sse' } as const;
+/** MMX state is entered before an arithmetic exception is raised. */
+const SSE_MMX = { unit: 'sse', restartable: true } as const;
 const SSE3 = { unit: 'sse', feature: 'pni' } as const;
 const SSE41 = { unit: 'sse', feature: 'sse4_1' } as const;
 
@@ -53,16 +55,16 @@ export function sseFloatRows({ row }: RowSink): void {
   row('66 0F E6 /r', float.convert(Conversion.pdToDqTruncated, 128), 'Vx', 'Wx', SSE);
   row('F3 0F E6 /r', float.convert(Conversion.dqToPd, 64), 'Vx', 'Wq', SSE);
   row('F2 0F E6 /r', float.convert(Conversion.pdToDq, 128), 'Vx', 'Wx', SSE);
-  row('NP 0F 2A /r', float.fromMmx(Conversion.piToPs), 'Vx', 'Qq', SSE);
-  row('66 0F 2A /r', float.fromMmx(Conversion.dqToPd), 'Vx', 'Qq', SSE);
+  row('NP 0F 2A /r', float.fromMmx(Conversion.piToPs), 'Vx', 'Qq', SSE_MMX);
+  row('66 0F 2A /r', float.fromMmx(Conversion.dqToPd), 'Vx', 'Qq', SSE_MMX);
   row('F3 0F 2A /r', float.fromInteger(2), 'Vx', 'Ey', SSE);
   row('F2 0F 2A /r', float.fromInteger(3), 'Vx', 'Ey', SSE);
   for (const [opcode, truncate] of [
     ['2C', true],
     ['2D', false],
   ] as const) {
-    row(`NP 0F ${opcode} /r`, float.toMmx(truncate, 0), 'Pq', 'Wq', SSE);
-    row(`66 0F ${opcode} /r`, float.toMmx(truncate, 1), 'Pq', 'Wx', SSE);
+    row(`NP 0F ${opcode} /r`, float.toMmx(truncate, 0), 'Pq', 'Wq', SSE_MMX);
+    row(`66 0F ${opcode} /r`, float.toMmx(truncate, 1), 'Pq', 'Wx', SSE_MMX);
     row(`F3 0F ${opcode} /r`, float.toInteger(truncate, 2), 'Gy', 'Wd', SSE);
     row(`F2 0F ${opcode} /r`, float.toInteger(truncate, 3), 'Gy', 'Wq', SSE);
   }

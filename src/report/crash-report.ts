@@ -15,7 +15,7 @@ export function crashReport(
 ): CrashReport | null {
   if (record === null && panic.trouble === null) return null;
   const table = record === null ? null : symbols();
-  const reason = panic.panic ?? panic.trouble ?? record?.reason ?? 'the kernel reported a crash without a word';
+  const reason = panic.panic ?? panic.trouble ?? record?.reason ?? 'the kernel does not say why';
   return {
     reason,
     vcpu: record?.vcpu ?? null,
@@ -44,7 +44,8 @@ function place(record: CrashRecord | null, panic: PanicFinder, symbols: KernelSy
 }
 
 function stackWord(value: bigint, symbols: KernelSymbols | null): StackWord {
-  return { value: hex(value), symbol: nameOf(value, symbols) };
+  // Pointers to data are frequent on a stack, and none of them tells how the kernel came here.
+  return { value: hex(value), symbol: symbols?.isCode(value) ? symbols.format(value) : null };
 }
 
 function nameOf(address: bigint, symbols: KernelSymbols | null): string | null {

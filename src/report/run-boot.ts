@@ -108,6 +108,7 @@ class Watch {
       const end = await domain.wait();
       this.lines.flush();
       if (end.reason === 'poweroff') this.stages.reach('powered off');
+      if (this.stopped === null && this.isSilent) this.lastSeen = domain.inspect();
       return this.result({ kind: 'ended', end, stopped: this.stopped });
     } catch (error) {
       return this.result({ kind: 'error', message: messageOf(error) });
@@ -124,7 +125,7 @@ class Watch {
     const record = end?.crash ?? this.lastSeen;
     const isCrash = end?.reason === 'crash' || end?.reason === 'watchdog' || this.panic.panic !== null;
     const explained =
-      isCrash || this.stopped === 'timeout' || end?.reason === 'idle'
+      isCrash || this.lastSeen !== null || end?.reason === 'idle'
         ? crashReport(record, this.panic, this.log.lines, () => kernelSymbols(request.image.elf))
         : null;
     const { verdict, reason } = judge(outcome, {
@@ -154,6 +155,13 @@ class Watch {
       crash: explained,
       reproduce: options.reproduce,
     };
+  }
+
+  /** The guest has ended without what it was started for: a kernel that powers off before init, say. */
+  private get isSilent(): boolean {
+    const { goal } = this.options;
+    if (goal.kind === 'end') return false;
+    return goal.kind === 'report' ? this.parser.report.protocol === null : true;
   }
 
   private meter(): Omit<Stage, 'name'> {

@@ -44,7 +44,9 @@ export class GuestDomain {
 
   /** What there was to see when it crashed, by itself (a kernel panic) or by the hypervisor. */
   get crash(): CrashRecord | null {
-    return this.domain.crashRecord;
+    const { crashRecord } = this.domain;
+    // Taken within the hypercall that ends the guest: that one has returned by now and is the last.
+    return crashRecord && { ...crashRecord, hypercalls: this.lastHypercalls };
   }
 
   /** Its last hypercalls, oldest first. */

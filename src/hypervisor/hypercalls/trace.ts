@@ -1,7 +1,8 @@
 // The last hypercalls of each domain, for crash reports and traces.
 import type { Domain } from '../domain.ts';
 
-const KEPT = 64;
+/** Enough to reach beyond a panic's own text: every line of it is sent to the console by an event or two. */
+const KEPT = 256;
 
 /** One hypercall that has returned. */
 export interface HypercallRecord {

@@ -9,6 +9,8 @@ export interface SymbolAt {
   readonly offset: number;
 }
 
+/** nm(1)'s letters for text and for weak symbols; '?' where there is none. */
+const CODE_TYPES = 'tTwW?';
 /** Further from a symbol than this, an address is not taken to belong to it. */
 const MAX_OFFSET = 4n << 20n;
 /** Per-CPU symbols count from 0 in some kernels: what lies below here is an offset, and no address is looked up there. */
@@ -30,6 +32,18 @@ export class KernelSymbols {
 
   /** The symbol that an address lies in, as the kernel's own %pS finds it; null outside of the table. */
   lookup(address: bigint): SymbolAt | null {
+    const index = this.indexOf(address);
+    return index < 0 ? null : { name: this.table.name(index), offset: Number(address - this.table.addresses[index]) };
+  }
+
+  /** Whether an address lies in a function, as far as symbols tell. */
+  isCode(address: bigint): boolean {
+    const index = this.indexOf(address);
+    return index >= 0 && CODE_TYPES.includes(this.table.type(index));
+  }
+
+  /** -1 where there is none. */
+  private indexOf(address: bigint): number {
     const { addresses } = this.table;
     let [low, high] = [0, addresses.length];
     while (low < high) {
@@ -38,11 +52,11 @@ export class KernelSymbols {
       else high = middle;
     }
     let index = low - 1;
-    if (index < 0 || address - addresses[index] > MAX_OFFSET) return null;
-    if (this.source === 'kallsyms' && addresses[index] < LOWEST_KERNEL_ADDRESS) return null;
+    if (index < 0 || address - addresses[index] > MAX_OFFSET) return -1;
+    if (this.source === 'kallsyms' && addresses[index] < LOWEST_KERNEL_ADDRESS) return -1;
     // Of several names for one address, the first.
     while (index > 0 && addresses[index - 1] === addresses[index]) index--;
-    return { name: this.table.name(index), offset: Number(address - addresses[index]) };
+    return index;
   }
 
   /** "name+0x12", or the address in hexadecimal where no symbol is known. */

@@ -10,7 +10,7 @@ import { BlockCache } from './interp/blocks.ts';
 import { Handlers } from './interp/handlers.ts';
 import { hotVariants } from './interp/hot.ts';
 import { type Core, instantiateCore, RunResult } from './interp/main.ts';
-import { Head, Rec } from './interp/record.ts';
+import { HEAD_SIZE, Head, Rec } from './interp/record.ts';
 import { HINT_GENERAL, HINT_STACK } from './interp/wasm-ops.ts';
 import {
   FRAME_FLAGS,
@@ -549,11 +549,13 @@ export class InterpretingProcessor implements Processor, SystemCore {
       hi = 0;
     }
     try {
-      return this.codeFrame(lo, hi) === view.getUint32(record + Rec.immediate, true) ? 1 : 0;
+      if (this.codeFrame(lo, hi) === view.getUint32(record + Rec.immediate, true)) return 1;
     } catch (error) {
       if (!(error instanceof GuestFault)) throw error;
-      return 0;
     }
+    // Decoded afresh it meets the page that is there now, or the fault. The record is the first behind its block's header.
+    this.dropCode(view.getUint32(record - HEAD_SIZE + Head.page, true));
+    return 0;
   }
 
   // ---- data

@@ -1,4 +1,5 @@
 // A whole Xen host: processor, hypervisor, XenStore and console daemons, and the domains on it.
+import { E820 } from '../abi/xen/memory.ts';
 import { PvConsole } from '../backends/console/pv-console.ts';
 import type { Connection } from '../backends/xenstore/connection.ts';
 import { DomainConnection } from '../backends/xenstore/domain-connection.ts';
@@ -149,6 +150,8 @@ export class Host {
       maxPages: pages + SLACK_PAGES,
       handle: uuidBytes(uuid),
     });
+    // As libxl gives it to a PV guest without e820_host: its memory from 0 on, and no room for more.
+    domain.memoryMap = [{ address: 0n, size: BigInt(pages) * 4096n, type: E820.ram }];
     try {
       const storePort = domain.events.allocUnbound(0);
       const consolePort = domain.events.allocUnbound(0);

@@ -107,6 +107,7 @@ class Watch {
     try {
       const end = await domain.wait();
       this.lines.flush();
+      if (domain.instructions > 0) this.started();
       if (end.reason === 'poweroff') this.stages.reach('powered off');
       if (this.stopped === null && this.isSilent) this.lastSeen = domain.inspect();
       return this.result({ kind: 'ended', end, stopped: this.stopped });
@@ -171,13 +172,18 @@ class Watch {
 
   private tell(): void {
     const meter = this.meter();
-    if (meter.instructions > 0) this.stages.reach('started');
+    if (meter.instructions > 0) this.started();
     this.options.observer?.progress?.({ stage: this.stages.current, ...meter });
+  }
+
+  /** Seen sooner or later by the wall clock; what it is, its first instruction, does not depend on that. */
+  private started(): void {
+    this.stages.reach('started', 0);
   }
 
   private output(bytes: Uint8Array): void {
     this.options.observer?.console?.(bytes);
-    this.stages.reach('started');
+    this.started();
     for (const body of this.parser.push(bytes)) {
       if (body !== '') this.stages.reach('userspace');
     }

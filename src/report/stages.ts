@@ -31,11 +31,15 @@ export class StageTracker {
     return this.list.some(stage => stage.name === name);
   }
 
-  /** Notes a stage once. One that comes after a later stage is not noted: it cannot have been seen in time. */
-  reach(name: StageName): void {
+  /**
+   * Notes a stage once. One that comes after a later stage is not noted: it cannot have been seen in time.
+   * @param instructions where they are known better than by the meter
+   */
+  reach(name: StageName, instructions?: number): void {
     const last = this.current;
     if (last !== null && STAGES.indexOf(name) <= STAGES.indexOf(last)) return;
-    const stage = { name, ...this.meter() };
+    const meter = this.meter();
+    const stage = { name, instructions: instructions ?? meter.instructions, wallSeconds: meter.wallSeconds };
     this.list.push(stage);
     this.onStage(stage);
   }

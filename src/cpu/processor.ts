@@ -1,4 +1,5 @@
 // The processor: runs vCPUs on an engine memory by the interpreter, translates addresses, and tells its user why it stopped.
+import { Breakpoints } from './breakpoints.ts';
 import { Decoder } from './decode/decoder.ts';
 import { createEncodingTable } from './encodings/index.ts';
 import { Exit, GuestFault, Vector } from './exits.ts';
@@ -56,6 +57,7 @@ const ATTRIBUTE_DB = 1 << 14;
 const NO_SALT = 0xffffffff;
 const MODE_BITS = 10;
 const RECORD_SHIFT = 5;
+const DR6_BS = 1n << 14n;
 const MAX_FUEL = 0x3fffffff;
 /** S.shadow after MOV SS: debug traps are held off as well. */
 const SHADOW_TRAPS = 2;
@@ -94,6 +96,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   readonly handlers: Handlers;
   readonly tlb: TlbBanks;
   readonly paging: Paging;
+  private readonly breakpoints: Breakpoints;
 
   private readonly core: Core;
   private readonly u8: Uint8Array;
@@ -109,6 +112,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     this.u8 = memory.u8;
     this.view = memory.view;
     this.live = new CpuState(memory.memory.buffer, STATE);
+    this.breakpoints = new Breakpoints(this.live);
     this.tlb = new TlbBanks(memory);
     this.paging = new Paging(memory);
     this.features = hasFeature(model);
@@ -281,7 +285,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   /** Instructions executed so far by the vCPU that is loaded, also in the middle of run(). */
   private executed(): bigint {
     const { live } = this;
-    if (this.budget === 0) return live.get(S.retired);
+    if (this.budget === 0 || this.evaluating) return live.get(S.retired);
     const block = live.get32(S.block);
     const unpaid =
       this.view.getUint32(block + Head.count, true) - ((live.get32(S.record) - block) >>> RECORD_SHIFT) + 1;
@@ -289,9 +293,11 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
   /** Fuel given to the core's run() that is under way, 0 outside. */
   private budget = 0;
+  /** Some breakpoint is armed: set when run() starts. */
+  private watching = false;
 
   run(fuel: number): number {
-    const { live } = this;
+    const { live, breakpoints } = this;
     let left = Math.min(fuel, MAX_FUEL);
     for (;;) {
       if (left <= 0) {
@@ -304,9 +310,22 @@ export class InterpretingProcessor implements Processor, SystemCore {
         live.set32(S.exit, Exit.interruptWindow);
         return Exit.interruptWindow;
       }
+      if (this.watching || breakpoints.armed) {
+        this.watching = breakpoints.armed;
+        if (breakpoints.refresh()) this.flushAll();
+        if (shadow !== SHADOW_TRAPS) breakpoints.hits = 0n;
+        const hit = breakpoints.atExecution(BigInt.asUintN(64, live.rip + this.codeBase()));
+        if (hit && !(live.get32(S.rflags) & Flag.RF) && shadow !== SHADOW_TRAPS) {
+          left--;
+          live.set(S.retired, live.get(S.retired) + 1n);
+          if (this.raiseDebug(hit, native)) continue;
+          return live.get32(S.exit);
+        }
+      }
+      const resuming = this.watching && (live.get32(S.rflags) & Flag.RF) !== 0;
       live.set32(S.shadow, 0);
       const step = (live.get32(S.rflags) & Flag.TF) !== 0;
-      this.single = step || shadow !== 0;
+      this.single = step || shadow !== 0 || this.watching;
       this.stepTaken = false;
       const budget = this.single || this.substitute ? 1 : left;
       this.exact = this.single;
@@ -342,14 +361,24 @@ export class InterpretingProcessor implements Processor, SystemCore {
       }
       live.set(S.retired, live.get(S.retired) + BigInt(used));
       left -= used;
-      if (step && used > 0 && !this.stepTaken && live.get32(S.shadow) !== SHADOW_TRAPS) {
-        this.raise(new GuestFault(Vector.DB, null, 1n << 14n));
-        live.set32(S.pending, 0);
-        live.set(S.nextRip, live.rip);
-        if (native && this.delivers()) continue;
-        return live.get32(S.exit);
+      if (used === 0 || live.get32(S.shadow) === SHADOW_TRAPS) continue;
+      // RF holds for one instruction
+      if (resuming && !this.stepTaken) live.set32(S.rflags, live.get32(S.rflags) & ~Flag.RF);
+      const debug = breakpoints.hits | (step && !this.stepTaken ? DR6_BS : 0n);
+      if (debug) {
+        breakpoints.hits = 0n;
+        if (!this.raiseDebug(debug, native)) return live.get32(S.exit);
       }
     }
+  }
+
+  /** Raises #DB at RIP with these DR6 bits; true where it has been delivered and run() may go on. */
+  private raiseDebug(bits: bigint, native: boolean): boolean {
+    const { live } = this;
+    this.raise(new GuestFault(Vector.DB, null, bits));
+    live.set32(S.pending, 0);
+    live.set(S.nextRip, live.rip);
+    return native && this.delivers();
   }
 
   /** Executes one instruction by the evaluating back end: what the core's run(1) would leave. */
@@ -575,6 +604,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const { mfn } = this.paging;
     if (mfn >= this.memory.frames) return 0;
     if (kind === AccessKind.write && this.u8[FRAME_FLAGS + mfn] & FrameFlag.code) return 0;
+    if (this.watching && this.breakpoints.watchesPage(join(lo, hi))) return 0;
     const host = this.memory.frameOffset(mfn);
     this.tlb.fill(kind, lo, hi, host, mfn);
     return (host + (lo & 0xfff)) | 0;
@@ -601,13 +631,15 @@ export class InterpretingProcessor implements Processor, SystemCore {
       return -1;
     }
     const host = this.memory.frameOffset(mfn);
-    if (kind !== AccessKind.write || !(this.u8[FRAME_FLAGS + mfn] & FrameFlag.code))
+    const watched = this.watching && this.breakpoints.watchesPage(linear);
+    if (!watched && (kind !== AccessKind.write || !(this.u8[FRAME_FLAGS + mfn] & FrameFlag.code)))
       this.tlb.fill(kind, lo, hi, host, mfn);
     return host + (lo & 0xfff);
   }
   private deviceAddress = 0n;
 
   private loadSpecial(linear: bigint, bytes: number, hint: number, update: boolean): bigint {
+    if (this.watching) this.breakpoints.note(linear, bytes, false);
     const inPage = Number(linear & 0xfffn) + bytes <= FRAME_SIZE;
     if (inPage) {
       if (update && !this.writableOrOffered(linear, bytes, hint))
@@ -654,6 +686,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   private storeSpecial(linear: bigint, value: bigint, bytes: number, hint: number): undefined {
+    if (this.watching) this.breakpoints.note(linear, bytes, true);
     if (Number(linear & 0xfffn) + bytes <= FRAME_SIZE) {
       if (!this.writableOrOffered(linear, bytes, hint)) throw new GuestFault(Vector.PF, this.paging.errorCode, linear);
       if (this.offered) {
@@ -811,6 +844,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   readLinear(linear: bigint, into: Uint8Array, access?: Access): void {
+    if (this.watching) this.breakpoints.note(linear, into.length, false);
     this.eachPage(linear, into.length, access ?? { write: false, user: this.userMode }, (host, at, length) => {
       if (host < 0) into.fill(0xff, at, at + length);
       else into.set(this.u8.subarray(host, host + length), at);
@@ -818,6 +852,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   writeLinear(linear: bigint, from: Uint8Array, access?: Access): void {
+    if (this.watching) this.breakpoints.note(linear, from.length, true);
     this.eachPage(linear, from.length, { write: true, user: access?.user ?? this.userMode }, (host, at, length) => {
       if (host < 0) return;
       const ram = host - this.memory.ramBase;

@@ -31,7 +31,7 @@ export function judge(outcome: Outcome, evidence: Evidence): Judgement {
   if (evidence.panic !== null) return { verdict: 'crash', reason: `kernel panic: ${evidence.panic}` };
   if (end.reason === 'crash') return { verdict: 'crash', reason: crashReason(end, evidence) };
   if (end.reason === 'watchdog') return { verdict: 'crash', reason: "the guest's own watchdog stopped it" };
-  const after = `after the stage "${evidence.stages.at(-1)?.name ?? 'loaded'}"`;
+  const after = `after the stage "${lastStage(evidence)}"`;
   if (stopped === 'timeout') {
     return { verdict: 'timeout', reason: `still running after ${evidence.options.timeoutSeconds} s, ${after}` };
   }
@@ -61,15 +61,21 @@ function crashReason(end: DomainEnd, { crash }: Evidence): string {
   return where === null ? why : `${why} at ${where}`;
 }
 
-function reported({ request, report, bootLine, stages }: Evidence): Judgement {
+function reported(evidence: Evidence): Judgement {
+  const { request, report, bootLine } = evidence;
   if (report.protocol === null) {
-    const stage = stages.at(-2)?.name ?? 'loaded';
+    const stage = lastStage(evidence);
     return { verdict: 'fail', reason: `it powered off without a word from init, after the stage "${stage}"` };
   }
   const { mode, cpus, image } = request;
   const found = violations(report, { mode, cpus, release: image.release, bootLine });
   if (found.length > 0) return { verdict: 'fail', reason: found.join('; ') };
   return { verdict: 'pass', reason: summary(report) };
+}
+
+/** How far the guest came before its end. */
+function lastStage({ stages }: Evidence): string {
+  return stages.findLast(stage => stage.name !== 'powered off')?.name ?? 'loaded';
 }
 
 /** What was seen, for a pass: "Xen PV 4.17.5, 4 CPUs, 498 MiB, 2 devices Connected, powered off". */

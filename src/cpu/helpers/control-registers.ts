@@ -34,6 +34,8 @@ const CR4_FLUSH = Cr4.PSE | Cr4.PAE | Cr4.PGE | Cr4.PCIDE | Cr4.SMEP | Cr4.SMAP;
 const CR4_PDPTE = Cr4.PSE | Cr4.PAE | Cr4.PGE | Cr4.SMEP;
 const CR3_NO_FLUSH = 1n << 63n;
 const CR3_PCID = 0xfffn;
+/** CPUID leaf 80000001 EDX: fast FXSAVE. */
+const CPUID_FFXSR = 1 << 25;
 const LMSW_BITS = PE | Cr0.MP | Cr0.EM | Cr0.TS;
 
 const fault = (): GuestFault => new GuestFault(Vector.GP, 0);
@@ -129,7 +131,7 @@ export function writeEfer(core: SystemCore, value: bigint): void {
   if (has(model, 'syscall')) defined |= Efer.SCE;
   if (has(model, 'lm')) defined |= Efer.LME;
   if (has(model, 'nx')) defined |= Efer.NXE;
-  if (model.vendor === 'AuthenticAMD') defined |= Efer.FFXSR;
+  if (model.leaves.some(l => l.leaf === 0x80000001 && l.edx & CPUID_FFXSR)) defined |= Efer.FFXSR;
   if (value & ~defined) throw fault();
   if ((value ^ old) & Efer.LME && state.get(S.cr0) & PG) throw fault();
   state.set(S.efer, (value & ~Efer.LMA) | (old & Efer.LMA));
@@ -169,21 +171,14 @@ function readCr(core: SystemCore, number: bigint): bigint {
 
 function writeCr(core: SystemCore, number: bigint, value: bigint): void {
   const { state } = core;
-  switch (number) {
-    case 0n:
-      return writeCr0(core, value);
-    case 2n:
-      return state.set(S.cr2, value);
-    case 3n:
-      return writeCr3(core, value);
-    case 4n:
-      return writeCr4(core, value);
-    case 8n:
-      if (value >> 4n) throw fault();
-      return state.set(S.cr8, value);
-    default:
-      throw new GuestFault(Vector.UD);
-  }
+  if (number === 0n) writeCr0(core, value);
+  else if (number === 2n) state.set(S.cr2, value);
+  else if (number === 3n) writeCr3(core, value);
+  else if (number === 4n) writeCr4(core, value);
+  else if (number === 8n) {
+    if (value >> 4n) throw fault();
+    state.set(S.cr8, value);
+  } else throw new GuestFault(Vector.UD);
 }
 
 export const controlRegisterHelpers: Record<string, SystemHelper> = {

@@ -34,7 +34,8 @@ const LEGACY_LAR = [1, 2, 3, 4, 5, 9, 11, 12];
 const LONG_LAR = [2, 9, 11, 12];
 const LEGACY_LSL = [1, 2, 3, 9, 11];
 const LONG_LSL = [2, 9, 11];
-const ACCESS_RIGHTS = 0x00f0ff00;
+/** The manuals leave bits 16-19 open; processors give those of the limit. */
+const ACCESS_RIGHTS = 0x00ffff00;
 
 function refuseByUmip({ state }: SystemCore): void {
   if (state.cpl !== 0 && state.get(S.cr4) & CR4_UMIP) throw new GuestFault(Vector.GP, 0);
@@ -87,8 +88,7 @@ function systemBase(core: SystemCore, d: Descriptor): bigint {
 function lldt(core: SystemCore, selector: number): void {
   const { state } = core;
   if (isNull(selector)) {
-    const { base, limit } = state.readSegment(SEG.ldtr);
-    setSegment(state, SEG.ldtr, { selector, base, limit, attributes: 0 });
+    setSegment(state, SEG.ldtr, { selector, base: 0n, limit: 0, attributes: 0 });
     return;
   }
   const d = tableDescriptor(core, selector, [SystemType.ldt]);

@@ -181,12 +181,12 @@ const iret: SystemHelper = (core, width) => {
   const { state } = core;
   const size = Number(width) / 8;
   if (inV86(state) && ioplOf(state.get(S.rflags)) < 3) throw new GuestFault(Vector.GP, 0);
+  state.set32(S.nmiBlocked, 0); // also where IRET faults
   if (!inProtected(state)) iretReal(core, size);
   else if (state.get(S.rflags) & NT) {
     if (inLongMode(state)) throw new GuestFault(Vector.GP, 0);
     returnFromTask(core);
   } else iretProtected(core, size);
-  state.set32(S.nmiBlocked, 0);
 };
 
 export const farReturnHelpers: Record<string, SystemHelper> = {

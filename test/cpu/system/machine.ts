@@ -6,7 +6,7 @@ import { EngineMemory } from '../../../src/cpu/memory.ts';
 import { cpuModel } from '../../../src/cpu/models/index.ts';
 import type { CpuModel } from '../../../src/cpu/models/model.ts';
 import { InterpretingProcessor } from '../../../src/cpu/processor.ts';
-import type { SegmentRegister } from '../../../src/cpu/state.ts';
+import { CpuState, type SegmentRegister } from '../../../src/cpu/state.ts';
 
 export { Exit, Vector } from '../../../src/cpu/exits.ts';
 export { Flag } from '../../../src/cpu/flags.ts';
@@ -39,6 +39,7 @@ const B = 0x4000;
 const G = 0x8000;
 
 const P_RW_US = 7n;
+const RAM = 1 << 20;
 
 export interface Fault {
   vector: number;
@@ -55,11 +56,30 @@ function modelOf(vendor: Vendor): CpuModel {
 const bytesOf = (hex: string): Uint8Array =>
   Uint8Array.from(hex.match(/[0-9a-f]{2}/gi) ?? [], x => Number.parseInt(x, 16));
 
+/** Processors are dear to make: a test that does not change the model gets a used one with everything cleared. Only the last is in use. */
+const pool = new Map<Vendor, InterpretingProcessor>();
+
+function cleared(vendor: Vendor): InterpretingProcessor {
+  let cpu = pool.get(vendor);
+  if (!cpu) {
+    cpu = new InterpretingProcessor(new EngineMemory(RAM), modelOf(vendor));
+    pool.set(vendor, cpu);
+  }
+  const { memory } = cpu;
+  memory.u8.fill(0, memory.ramBase, memory.ramBase + RAM);
+  cpu.blocks.reset();
+  cpu.flushAll();
+  cpu.load(new CpuState());
+  cpu.interruptPending = false;
+  return cpu;
+}
+
 export class Machine {
-  readonly memory = new EngineMemory(1 << 20);
+  readonly memory: EngineMemory;
   readonly cpu: InterpretingProcessor;
-  constructor(vendor: Vendor = INTEL, change: (model: CpuModel) => CpuModel = m => m) {
-    this.cpu = new InterpretingProcessor(this.memory, change(modelOf(vendor)));
+  constructor(vendor: Vendor = INTEL, change: ((model: CpuModel) => CpuModel) | null = null) {
+    this.cpu = change ? new InterpretingProcessor(new EngineMemory(RAM), change(modelOf(vendor))) : cleared(vendor);
+    this.memory = this.cpu.memory;
     this.tables();
   }
 
@@ -270,7 +290,7 @@ export class Machine {
   }
 
   /** Everything that an instruction that faults must leave alone. */
-  private visible(): unknown {
+  visible(): unknown {
     const { state } = this;
     return {
       gpr: [...state.gpr], rip: state.rip, rflags: state.rflags, cpl: state.cpl, segments: Array.from({ length: 10 }, (_, i) => state.readSegment(i)),

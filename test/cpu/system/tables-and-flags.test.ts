@@ -83,7 +83,7 @@ describe('LAR LSL VERR VERW', () => {
       .set(R.rcx, 0x5555);
     m.descriptor(free, 0x12345678, 0x54321, 0xd0f2);
     m.step('0f 02 c8').step('0f 03 d0');
-    expect([m.get(R.rcx), m.get(R.rdx), zf(m)]).toEqual([0xd0f200n, 0x54321fffn, true]);
+    expect([m.get(R.rcx), m.get(R.rdx), zf(m)]).toEqual([0xd5f200n, 0x54321fffn, true]);
     m.descriptor(free, 0, 0xfffff, 0xc093);
     m.set(R.rcx, 0x5555).step('0f 02 c8');
     expect([m.get(R.rcx), zf(m)]).toEqual([0x5555n, false]);

@@ -59,7 +59,7 @@ export class Apt {
   show(name: string): PackageInfo {
     const known = this.lookUp(name);
     if (known !== null) return known;
-    this.refresh();
+    if (!this.refreshed) this.refresh();
     const found = this.lookUp(name);
     if (found === null)
       throw new AptError(`apt knows no package ${name}: its sources are not those of Debian for x86-64`);

@@ -146,7 +146,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
       const known = this.core.functions[name];
       return (known ?? helper(name)) as (...args: never[]) => unknown;
     });
-    this.blocks = new BlockCache(memory, new Decoder(table), this.handlers, {
+    this.blocks = new BlockCache(memory, new Decoder(table, model.vendor), this.handlers, {
       has: this.features,
       stackWidth: mode => (mode & ModeBit.long64 ? 64 : mode & ModeBit.stack32 ? 32 : 16),
     });
@@ -876,9 +876,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     }
   }
 
-  cachedAddress(linear: bigint, write: boolean): number {
-    const lo = Number(linear & 0xffffffffn) | 0;
-    const hi = Number((linear >> 32n) & 0xffffffffn) | 0;
+  cachedAddress(lo: number, hi: number, write: boolean): number {
     return this.tlb.probe(write ? AccessKind.write : AccessKind.read, lo, hi);
   }
 

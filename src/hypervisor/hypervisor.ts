@@ -43,7 +43,10 @@ export class Hypervisor {
   readonly log: (line: string) => void;
   /** The vCPU whose registers are in the processor's live block. */
   loaded: Vcpu | null = null;
-  /** Entries validated or taken apart since the start: hypercalls that do batches stop when they did too much at once. */
+  /**
+   * What has been done for guests since the start: entries validated or taken apart, hypercalls. Batches stop when they did too much at
+   * once, and the run loop charges for it.
+   */
   work = 0;
   /** The machine's memory map for dom0: RAM, reserved ranges and holes. */
   machineMemoryMap: MemoryMapEntry[] = [];

@@ -16,6 +16,9 @@ const LONGEST_RUN = 1_000_000;
 /** The same on a real clock, where a timer is due after an unknown number of instructions: well under a millisecond's worth. */
 export const REAL_TIME_RUN = 30_000;
 
+/** What leaving the guest costs in ticks of a virtual clock and of a turn, beside what Hypervisor.work counts. */
+const EXIT_COST = 20;
+
 /** Why step() returned. */
 export type StepResult =
   /** Guests ran, or timers fired: call again. */
@@ -32,6 +35,8 @@ export class Scheduler {
   private readonly hypervisor: Hypervisor;
   /** Instructions retired by all vCPUs, up to the last exit. */
   retired = 0n;
+  /** Ticks for what the hypervisor did for guests: a guest of nothing but hypercalls must not stop time for the others. */
+  private charged = 0;
   /** The loaded vCPU's count of executed instructions, exact also in the middle of run(). */
   private readonly executed: () => bigint;
   /** That count at the start of the present run(), or -1 between runs. */
@@ -59,9 +64,14 @@ export class Scheduler {
     };
   }
 
-  /** Instructions retired, exact also while the processor runs: what a virtual clock ticks by. */
+  /** Instructions retired, exact also while the processor runs. */
   retiredNow(): bigint {
     return this.startedAt < 0n ? this.retired : this.retired + this.executed() - this.startedAt;
+  }
+
+  /** What a virtual clock ticks by: instructions, and the hypervisor's own work in their measure. */
+  ticksNow(): bigint {
+    return this.retiredNow() + BigInt(this.charged);
   }
 
   /** Lets guests run for about a million instructions, or to the next thing that ends a turn. */
@@ -119,9 +129,16 @@ export class Scheduler {
         // Every exit costs something, or a guest that only faults would stop the clock.
         const ran = Math.max(1, Number(processor.live.get(S.retired) - before));
         this.retired += BigInt(ran);
-        budget -= ran;
-        this.sliceLeft -= ran;
-        if (exit !== Exit.fuel) handleExit(vcpu, exit);
+        let spent = ran;
+        if (exit !== Exit.fuel) {
+          const workBefore = hypervisor.work;
+          handleExit(vcpu, exit);
+          const cost = EXIT_COST + hypervisor.work - workBefore;
+          this.charged += cost;
+          spent += cost;
+        }
+        budget -= spent;
+        this.sliceLeft -= spent;
         if (!hostEvents.isEmpty) hostEvents.deliver();
         clock.fireDue();
         if (this.sliceLeft <= 0) {

@@ -127,6 +127,8 @@ export class FakeHost {
       run: never,
       selectAddressSpace: () => {},
       flushAddressSpace: () => {},
+      mappingChanged: () => {},
+      flushChanged: () => {},
       flushAll: () => {},
       invalidatePage: () => {},
       dropWriteAccess: () => {},

@@ -1,6 +1,7 @@
 // The decoder: instruction bytes to an Instruction, for every mode (SDM Vol. 2, chapter 2).
 import { Vector } from '../exits.ts';
 import { ModeBit } from '../layout.ts';
+import type { CpuModel } from '../models/model.ts';
 import type { Width } from '../semantics/ops.ts';
 import type { OperandSpec, Row } from './row.ts';
 import type { EncodingTable } from './table.ts';
@@ -54,8 +55,12 @@ export class Decoder {
   private at = 0;
   private end = 0;
 
-  constructor(table: EncodingTable) {
+  private readonly vendor: CpuModel['vendor'];
+
+  /** @param vendor the few encodings that the vendors read differently */
+  constructor(table: EncodingTable, vendor: CpuModel['vendor'] = 'GenuineIntel') {
     this.table = table;
+    this.vendor = vendor;
   }
 
   /**
@@ -134,7 +139,13 @@ export class Decoder {
     if (row.protectedOnly && (!(mode & ModeBit.protected) || mode & ModeBit.v86)) return { fault: Vector.UD };
 
     const addressWidth = long64 ? (address67 ? 32 : 64) : default32 !== address67 ? 32 : 16;
-    const operandWidth = operandSize(row, long64, default32, operand66 && row.mandatory !== '66', rexW);
+    const operandWidth = operandSize(
+      row,
+      long64,
+      default32,
+      operand66 && row.mandatory !== '66',
+      rexW && !(row.farPointer && this.vendor === 'AuthenticAMD'),
+    );
     let memory: MemoryOperand | null = null;
     let rmRegister = NONE;
     if (hasModrm) {

@@ -59,6 +59,8 @@ export interface RowOptions {
   restartable?: boolean;
   /** Protected mode only: #UD in real and virtual-8086 mode. */
   protectedOnly?: boolean;
+  /** A pointer in memory, 16:64 by REX.W on Intel's processors only (AMD APM Vol. 3, "CALL (Far)"). */
+  farPointer?: boolean;
   /** Only without REX.B: 90 is NOP, with REX.B it exchanges R8. */
   noRexB?: boolean;
   /** x87, MMX or SSE: CR0.EM/TS, CR4.OSFXSR checks come first. */

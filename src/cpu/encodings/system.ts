@@ -35,8 +35,8 @@ export function systemRows({ row }: RowSink): void {
   row('CB', helper('farReturn0', 'transfer'), { ends: true, width: 'v' });
   row('9A', sys.farImmediate('farCall'), 'Az', { ends: true, no64: true });
   row('EA', sys.farImmediate('farJump'), 'Az', { ends: true, no64: true });
-  row('FF /3', sys.farIndirect('farCall'), 'Mv', ENDS);
-  row('FF /5', sys.farIndirect('farJump'), 'Mv', ENDS);
+  row('FF /3', sys.farIndirect('farCall'), 'Mv', { ...ENDS, farPointer: true });
+  row('FF /5', sys.farIndirect('farJump'), 'Mv', { ...ENDS, farPointer: true });
   row('0F 0B', sys.undefined_);
   row('0F B9 /r', sys.undefined_, 'Gv', 'Ev');
   row('0F FF /r', sys.undefined_, 'Gv', 'Ev');
@@ -70,9 +70,9 @@ export function systemRows({ row }: RowSink): void {
   row('0F A9', sys.popSegment, 'GS', { width: 'v', d64: true, ends: true, restartable: true });
   row('C4 /r', sys.loadFarPointer(0), 'Gz', 'Ms', { ends: true, no64: true });
   row('C5 /r', sys.loadFarPointer(3), 'Gz', 'Ms', { ends: true, no64: true });
-  row('0F B2 /r', sys.loadFarPointer(2), 'Gv', 'Ms', ENDS);
-  row('0F B4 /r', sys.loadFarPointer(4), 'Gv', 'Ms', ENDS);
-  row('0F B5 /r', sys.loadFarPointer(5), 'Gv', 'Ms', ENDS);
+  row('0F B2 /r', sys.loadFarPointer(2), 'Gv', 'Ms', { ...ENDS, farPointer: true });
+  row('0F B4 /r', sys.loadFarPointer(4), 'Gv', 'Ms', { ...ENDS, farPointer: true });
+  row('0F B5 /r', sys.loadFarPointer(5), 'Gv', 'Ms', { ...ENDS, farPointer: true });
   row('0F 00 /0', sys.storeSystem('sldt'), 'Ev', { protectedOnly: true });
   row('0F 00 /1', sys.storeSystem('str'), 'Ev', { protectedOnly: true });
   row('0F 00 /2', onValue('lldt', 16), 'Ew', { cpl0: true, protectedOnly: true });

@@ -497,6 +497,11 @@ export class EvalOps implements Ops {
       throw new InstructionEnd();
     }
   }
+  again(condition: Bool): void {
+    if (!truth(condition)) return;
+    this.state_.rip = this.at.rip;
+    throw new InstructionEnd();
+  }
   relativeTarget(operand: Operand, w: Width): Value {
     const { immediate } = (operand as EvalOperand).decoded;
     return value(BigInt.asUintN(w, this.at.nextRip + immediate));

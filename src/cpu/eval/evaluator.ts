@@ -12,13 +12,14 @@ const ATTRIBUTE_DB = 1 << 14;
 
 export class Evaluator {
   private readonly processor: InterpretingProcessor;
-  private readonly decoder = new Decoder(createEncodingTable());
+  private readonly decoder: Decoder;
   private readonly has: (feature: string) => boolean;
   private readonly machine: EvalMachine;
 
   /** @param processor whose memory, paging, helpers and live registers the instructions act on */
   constructor(processor: InterpretingProcessor) {
     this.processor = processor;
+    this.decoder = new Decoder(createEncodingTable(), processor.model.vendor);
     this.has = hasFeature(processor.model);
     this.machine = {
       state: processor.live,

@@ -2,16 +2,17 @@
 import { GuestFault, Vector } from '../exits.ts';
 import { Flag } from '../flags.ts';
 import { R, S, UnitTrap } from '../layout.ts';
+import type { CpuState } from '../state.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
 
 const PAGE = 4096;
+const RCX_AT = S.gpr + R.rcx * 8;
+const RSI_AT = S.gpr + R.rsi * 8;
+const RDI_AT = S.gpr + R.rdi * 8;
 const CR0_EM = 4n;
 const CR4_OSFXSR = 1n << 9n;
 const CR4_TSD = 4n;
 const CR4_OSXSAVE = 1n << 18n;
-
-/** Bytes from a linear address to the end of its page, going up. */
-const toPageEnd = (linear: bigint): number => PAGE - Number(linear & 0xfffn);
 
 function divide(core: SystemCore, divisor: bigint, signed: boolean): void {
   const { gpr } = core.state;
@@ -25,58 +26,72 @@ function divide(core: SystemCore, divisor: bigint, signed: boolean): void {
   gpr[R.rdx] = BigInt.asUintN(64, dividend % by);
 }
 
-/** Whole elements that fit before a page ends, at most the count in rCX. */
-function elements(size: number, rcx: bigint, ...room: number[]): number {
-  const most = Math.min(...room.map(r => Math.floor(r / size)));
-  return rcx < BigInt(most) ? Number(rcx) : most;
+/** Elements of `size` bytes to the end of the page of an address, at most the count in rCX. */
+function elements(state: CpuState, size: number, lo: number, otherLo: number): number {
+  const most = Math.floor((PAGE - Math.max(lo & 0xfff, otherLo & 0xfff)) / size);
+  const count = state.get32(RCX_AT);
+  return state.get32(RCX_AT + 4) === 0 && count < most ? count : most;
+}
+
+/** Adds bytes to a 64-bit register. */
+function advance(state: CpuState, at: number, bytes: number): void {
+  const low = state.get32(at) + bytes;
+  state.set32(at, low);
+  if (low > 0xffffffff) state.set32(at + 4, state.get32(at + 4) + 1);
+}
+
+function countDown(state: CpuState, count: number): void {
+  const low = state.get32(RCX_AT);
+  state.set32(RCX_AT, low - count);
+  if (low < count) state.set32(RCX_AT + 4, state.get32(RCX_AT + 4) - 1);
 }
 
 /** REP MOVS upwards over pages whose translations are cached: the element loop does the rest. */
 const bulkMove: SystemHelper = (core, sizeValue, step, segmentBase) => {
+  if (step !== sizeValue || segmentBase !== 0n) return;
   const size = Number(sizeValue);
-  const { gpr } = core.state;
-  if (step !== sizeValue) return;
-  const { u8 } = core.memory;
+  const { state, memory } = core;
   for (;;) {
-    const from = BigInt.asUintN(64, gpr[R.rsi] + segmentBase);
-    const to = gpr[R.rdi];
-    const source = core.cachedAddress(from, false);
-    const target = core.cachedAddress(to, true);
-    const count = elements(size, gpr[R.rcx], toPageEnd(from), toPageEnd(to));
-    if (!source || !target || count === 0) return;
+    const from = state.get32(RSI_AT) | 0;
+    const to = state.get32(RDI_AT) | 0;
+    const count = elements(state, size, from, to);
+    if (count === 0) return;
+    const source = core.cachedAddress(from, state.get32(RSI_AT + 4) | 0, false);
+    const target = core.cachedAddress(to, state.get32(RDI_AT + 4) | 0, true);
+    if (!source || !target) return;
     const bytes = count * size;
     // an overlap with the target above repeats a pattern: element by element
     if (target > source && target < source + bytes) return;
-    u8.copyWithin(target, source, source + bytes);
-    advance(gpr, R.rsi, bytes);
-    advance(gpr, R.rdi, bytes);
-    gpr[R.rcx] -= BigInt(count);
+    memory.u8.copyWithin(target, source, source + bytes);
+    advance(state, RSI_AT, bytes);
+    advance(state, RDI_AT, bytes);
+    countDown(state, count);
   }
 };
 
 /** REP STOS upwards, likewise. */
 const bulkFill: SystemHelper = (core, sizeValue, step, value) => {
-  const size = Number(sizeValue);
-  const { gpr } = core.state;
   if (step !== sizeValue) return;
-  const { u8 } = core.memory;
+  const size = Number(sizeValue);
+  const { state, memory } = core;
   for (;;) {
-    const to = gpr[R.rdi];
-    const target = core.cachedAddress(to, true);
-    const count = elements(size, gpr[R.rcx], toPageEnd(to));
-    if (!target || count === 0) return;
+    const to = state.get32(RDI_AT) | 0;
+    const count = elements(state, size, to, to);
+    if (count === 0) return;
+    const target = core.cachedAddress(to, state.get32(RDI_AT + 4) | 0, true);
+    if (!target) return;
     const bytes = count * size;
-    fillPattern(u8, target, bytes, value, size);
-    advance(gpr, R.rdi, bytes);
-    gpr[R.rcx] -= BigInt(count);
+    fillPattern(memory.u8, target, bytes, value, size);
+    advance(state, RDI_AT, bytes);
+    countDown(state, count);
   }
 };
 
-function advance(gpr: BigUint64Array, register: number, bytes: number): void {
-  gpr[register] = BigInt.asUintN(64, gpr[register] + BigInt(bytes));
-}
-
 function fillPattern(u8: Uint8Array, at: number, bytes: number, value: bigint, size: number): void {
+  if (value === 0n) {
+    u8.fill(0, at, at + bytes);
+    return;
+  }
   const first = Number(value & 0xffn);
   let uniform = true;
   for (let i = 0; i < size; i++) {

@@ -40,8 +40,8 @@ export interface SystemCore extends HelperCore {
   flushAddressSpace(root: bigint): void;
   flushAll(): void;
   invalidatePage(linear: bigint): void;
-  /** Engine-memory address of a cached translation, or 0: for bulk operations within a page. write: the page may be written inline. */
-  cachedAddress(linear: bigint, write: boolean): number;
+  /** Engine-memory address of a cached translation (linear address in 32-bit halves), or 0: for bulk operations within a page. write: the page may be written inline. */
+  cachedAddress(lo: number, hi: number, write: boolean): number;
 }
 
 /** As Helper, for system instructions. */

@@ -634,15 +634,15 @@ export class WasmOps implements Ops {
     this.committed = true;
   }
 
-  bulkMove(w: Width, source: Operand, step: Value): void {
+  bulkMove(w: Width, source: Operand, step: Value, most: Value): void {
     void source;
     if (!this.long64 || this.addressWidth !== 64) return;
-    this.call('bulkMove', this.const(w / 8), step, value(this.base64(Rec.segmentBase)));
+    this.call('bulkMove', this.const(w / 8), step, most, value(this.base64(Rec.segmentBase)));
   }
 
-  bulkFill(w: Width, v: Value, step: Value): void {
+  bulkFill(w: Width, v: Value, step: Value, most: Value): void {
     if (!this.long64 || this.addressWidth !== 64) return;
-    this.call('bulkFill', this.const(w / 8), step, v);
+    this.call('bulkFill', this.const(w / 8), step, most, v);
   }
 
   // ---- flags
@@ -889,6 +889,14 @@ export class WasmOps implements Ops {
     this.frame.transfer(e);
     if (condition) e.end();
     else this.left = true;
+  }
+
+  again(condition: Bool): void {
+    this.e.push(node(condition));
+    this.e.open(Op.if);
+    this.setState(S.rip, 64, this.rip());
+    this.frame.transfer(this.e);
+    this.e.end();
   }
 
   private requireEnds(): void {

@@ -121,11 +121,11 @@ export interface Ops {
   segmentAddress(segment: number, offset: Value, size: number, write: boolean): Value;
 
   /**
-   * REP MOVS / REP STOS: moves as many elements as one page-wise step allows and advances rSI, rDI and rCX; may do nothing. The element loop
-   * that follows does the rest and raises the faults.
+   * REP MOVS / REP STOS: moves at most `most` elements, as many as page-wise steps allow, and advances rSI, rDI and rCX; may do nothing.
+   * The element loop that follows does the rest and raises the faults.
    */
-  bulkMove(w: Width, source: Operand, step: Value): void;
-  bulkFill(w: Width, v: Value, step: Value): void;
+  bulkMove(w: Width, source: Operand, step: Value, most: Value): void;
+  bulkFill(w: Width, v: Value, step: Value, most: Value): void;
 
   // ---- flags
   setFlags(update: FlagUpdate): void;
@@ -160,6 +160,8 @@ export interface Ops {
   jump(target: Value): void;
   /** A relative jump whose displacement is the instruction's J operand. `condition` null = always. Ends the block when taken. */
   jumpRelative(operand: Operand, w: Width, condition: Bool | null): void;
+  /** Where the condition holds, the instruction is executed once more (and costs once more): repetition in steps. */
+  again(condition: Bool): void;
   /** Target of a J operand, truncated to w. */
   relativeTarget(operand: Operand, w: Width): Value;
   /** Raises an exception now. */

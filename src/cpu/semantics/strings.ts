@@ -1,4 +1,6 @@
 // String instructions and their repetition (SDM Vol. 2: MOVS STOS LODS CMPS SCAS, REP). Restartable: registers follow every element.
+// A repetition is done in steps of so many elements, between which time goes on and other things get their turn: no count in rCX keeps
+// the processor.
 import { Flag } from '../flags.ts';
 import { S, SEG } from '../layout.ts';
 import { subFlags } from './flag-updates.ts';
@@ -8,6 +10,8 @@ const RAX = 0;
 const RCX = 1;
 const RSI = 6;
 const RDI = 7;
+/** Elements of a step. */
+const STEP = 16384;
 
 /** +size or -size by RFLAGS.DF. */
 function step(o: Ops, w: Width): Value {
@@ -29,43 +33,53 @@ function destination(o: Ops, w: Width, write: boolean): Value {
   return o.segmentAddress(SEG.es, o.reg(RDI, o.addressWidth), w / 8, write);
 }
 
-/** Runs `element` once, or under REP until rCX is 0 or `stop` says so after an element. */
-function repeated(o: Ops, element: () => void, stop?: () => Bool): void {
+/**
+ * Runs `element` once, or under REP until rCX is 0 or `stop` says so after an element.
+ * @param bulk does as many elements as it can of those that it is given
+ */
+export function repeated(o: Ops, element: () => void, stop?: () => Bool, bulk?: (most: Value) => void): void {
   if (o.repeat === 'none') {
     element();
     return;
   }
   const aw = o.addressWidth;
+  const count = o.reg(RCX, aw);
+  // single-stepping stops after every element
+  const traps = o.cmp('ne', o.bin('and', o.state(S.rflags, 64), o.const(Flag.TF)), o.const(0));
+  const most = o.let(o.select(traps, o.const(1), o.const(STEP)));
+  const rest = o.let(o.select(o.cmp('gt_u', count, most), o.bin('sub', count, most), o.const(0)));
+  bulk?.(o.let(o.bin('sub', count, rest)));
   const going = o.variable(o.const(1));
   o.while(
-    () => o.and(o.cmp('ne', going, o.const(0)), o.cmp('ne', o.reg(RCX, aw), o.const(0))),
+    () => o.and(o.cmp('ne', going, o.const(0)), o.cmp('ne', o.reg(RCX, aw), rest)),
     () => {
       element();
       o.setReg(RCX, aw, o.zext(aw, o.bin('sub', o.reg(RCX, aw), o.const(1))));
       if (stop) o.assign(going, o.fromBool(o.not(stop())));
     },
   );
+  o.again(o.and(o.cmp('ne', going, o.const(0)), o.cmp('ne', rest, o.const(0))));
 }
 
 export function movs(o: Ops, w: Width, src: Operand): void {
   const by = step(o, w);
-  if (o.repeat !== 'none') o.bulkMove(w, src, by);
-  repeated(o, () => {
+  const element = (): void => {
     const v = source(o, w, src);
     o.store(destination(o, w, true), w, v);
     advance(o, RSI, by);
     advance(o, RDI, by);
-  });
+  };
+  repeated(o, element, undefined, most => o.bulkMove(w, src, by, most));
 }
 
 export function stos(o: Ops, w: Width): void {
   const by = step(o, w);
   const v = o.reg(RAX, w);
-  if (o.repeat !== 'none') o.bulkFill(w, v, by);
-  repeated(o, () => {
+  const element = (): void => {
     o.store(destination(o, w, true), w, v);
     advance(o, RDI, by);
-  });
+  };
+  repeated(o, element, undefined, most => o.bulkFill(w, v, by, most));
 }
 
 export function lods(o: Ops, w: Width, src: Operand): void {

@@ -3,6 +3,7 @@ import { Vector as Exception } from '../exits.ts';
 import { Flag } from '../flags.ts';
 import { S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../layout.ts';
 import type { Operand, Ops, Value, Width } from './ops.ts';
+import { repeated } from './strings.ts';
 
 const RAX = 0;
 const RCX = 1;
@@ -89,6 +90,8 @@ export function loadFarPointer(segment: number) {
     const offset = o.load(address, w);
     const selector = o.load(o.let(o.bin('add', address, o.const(w / 8))), 16);
     o.call('loadSegment', o.const(segment), selector);
+    // no shadow as after MOV SS: the stack pointer has come along
+    if (segment === SEG.ss) o.setState(S.shadow, 32, o.const(0));
     o.write(dst, w, offset);
     o.endBlock();
   };
@@ -152,24 +155,9 @@ function stringStep(o: Ops, w: Width): Value {
   return o.let(o.select(down, o.const(-(w / 8)), o.const(w / 8)));
 }
 
-function repeatPorts(o: Ops, element: () => void): void {
-  if (o.repeat === 'none') {
-    element();
-    return;
-  }
-  const aw = o.addressWidth;
-  o.while(
-    () => o.cmp('ne', o.reg(RCX, aw), o.const(0)),
-    () => {
-      element();
-      o.setReg(RCX, aw, o.zext(aw, o.bin('sub', o.reg(RCX, aw), o.const(1))));
-    },
-  );
-}
-
 export function ins(o: Ops, w: Width): void {
   const by = stringStep(o, w);
-  repeatPorts(o, () => {
+  repeated(o, () => {
     o.call('portCheck', o.const(w), o.reg(RDX, 16));
     const address = o.segmentAddress(SEG.es, o.reg(7, o.addressWidth), w / 8, true);
     o.loadForUpdate(address, w); // the destination must take the value that the port gives
@@ -180,7 +168,7 @@ export function ins(o: Ops, w: Width): void {
 
 export function outs(o: Ops, w: Width, src: Operand): void {
   const by = stringStep(o, w);
-  repeatPorts(o, () => {
+  repeated(o, () => {
     o.call('portCheck', o.const(w), o.reg(RDX, 16));
     const v = o.load(o.bitAddress(src, o.reg(6, o.addressWidth), w / 8, false), w);
     o.call('portOut', o.const(w), o.reg(RDX, 16), v);

@@ -40,12 +40,16 @@ export function dispatch(vcpu: Vcpu, number: number, args: Args): bigint {
   return result;
 }
 
+/** What a hypercall counts as in Hypervisor.work, whatever it does. */
+const HYPERCALL_WORK = 32;
+
 /** One hypercall without what concerns registers; multicalls run their entries by it. */
 export function invoke(vcpu: Vcpu, number: number, args: Args): bigint {
   const { domain } = vcpu;
   const { hypervisor } = domain;
   const kind = domain.abi === 'hvm' ? (vcpu.abiWidth === 64 ? 'hvm64' : 'hvm32') : domain.abi;
   const row = hypercallRow(kind, number);
+  hypervisor.work += HYPERCALL_WORK;
   let result = ENOSYS_RESULT;
   if (row) {
     try {

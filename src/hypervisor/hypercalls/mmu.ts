@@ -18,6 +18,8 @@ export const PREEMPTED = 0x80000000;
 /** What one call may do before others get their turn: requests, and entries that validation looks at. */
 export const MAX_REQUESTS = 16384;
 export const MAX_WORK = 1 << 21;
+/** What a request counts as in Hypervisor.work, beside what it validates. */
+export const REQUEST_WORK = 8;
 
 const REQUEST_BYTES = 16;
 const EPERM = -1;
@@ -128,6 +130,7 @@ export function mmuUpdate(vcpu: Vcpu, args: Args): number | bigint {
   } finally {
     hypervisor.frames.flushChangedTables();
   }
+  hypervisor.work += done * REQUEST_WORK;
   reportDone(vcpu, pdone, before + done);
   if (result === 0 && done < count) {
     const next = [requests + BigInt(done * REQUEST_BYTES), BigInt(((count - done) | PREEMPTED) >>> 0), pdone, args[3]];

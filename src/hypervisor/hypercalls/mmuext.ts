@@ -13,7 +13,7 @@ import { loadLdtr } from '../pv/context.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { continueWith } from './continuation.ts';
 import { type Args, type Handler, u32Arg } from './copy.ts';
-import { doneBefore, MAX_REQUESTS, MAX_WORK, PREEMPTED, reportDone } from './mmu.ts';
+import { doneBefore, MAX_REQUESTS, MAX_WORK, PREEMPTED, REQUEST_WORK, reportDone } from './mmu.ts';
 
 const EPERM = -1;
 const EACCES = -13;
@@ -195,6 +195,7 @@ export const mmuextOp: Handler = (vcpu: Vcpu, args: Args) => {
     if (result !== 0) break;
     done++;
   }
+  hypervisor.work += done * REQUEST_WORK;
   reportDone(vcpu, pdone, before + done);
   if (result === 0 && done < count) {
     const next = [pointer + BigInt(done * bytes), BigInt(((count - done) | PREEMPTED) >>> 0), pdone, args[3]];

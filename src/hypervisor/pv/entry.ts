@@ -12,6 +12,8 @@ import { isLong64, setReturnSegments, setSelectors } from './segments.ts';
 import { FLAT_KERNEL_CS, FLAT_KERNEL_SS, FLAT_USER_CS32 } from './selectors.ts';
 
 const RF = BigInt(Flag.RF);
+/** Bit of S.exitInfo: INT3, INTO or INT1, not INT n. */
+const OWN_OPCODE = 0x100n;
 /** CS that a SYSENTER frame shows: null, with the user's RPL. */
 const SYSENTER_CS = 3;
 
@@ -28,9 +30,11 @@ export function handleExit(vcpu: Vcpu, exit: number): void {
     case Exit.syscall:
       handleSyscall(vcpu);
       return;
-    case Exit.softwareInterrupt:
-      handleSoftwareInterrupt(vcpu, Number(cpu.get(S.exitInfo) & 0xffn), cpu.get(S.nextRip));
+    case Exit.softwareInterrupt: {
+      const info = cpu.get(S.exitInfo);
+      handleSoftwareInterrupt(vcpu, Number(info & 0xffn), cpu.get(S.nextRip), (info & OWN_OPCODE) !== 0n);
       return;
+    }
     case Exit.sysenter:
       handleSysenter(vcpu);
       return;

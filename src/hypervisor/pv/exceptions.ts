@@ -63,9 +63,17 @@ function handlePageFault(vcpu: Vcpu, address: bigint, errorCode: number): void {
   queuePageFault(vcpu, address, errorCode);
 }
 
-/** INT n, INT3 or INTO: RIP is at the instruction. */
-export function handleSoftwareInterrupt(vcpu: Vcpu, vector: number, nextRip: bigint): void {
+/**
+ * INT n, INT3, INTO or INT1: RIP is at the instruction. `ownOpcode`: the last three, which no gate's DPL keeps from their vector. INT1 is a
+ * debug exception with nothing in DR6.
+ */
+export function handleSoftwareInterrupt(vcpu: Vcpu, vector: number, nextRip: bigint, ownOpcode: boolean): void {
   const { pv, cpu } = vcpu;
+  if (ownOpcode && vector === Vector.DB) {
+    cpu.rip = nextRip;
+    handleException(vcpu, Vector.DB, null, 0n);
+    return;
+  }
   const handler = pv.traps[vector];
   const isTrapInstruction = vector === Vector.BP || vector === Vector.OF;
   const hasDirectPath = vector === LEGACY_SYSCALL_VECTOR && handler.address !== 0n;

@@ -89,6 +89,8 @@ export interface Case {
   outcome: Outcome;
   /** RFLAGS bits not to be compared. */
   undefinedFlags: number;
+  /** General registers (a bit each) whose values are this machine's own: time, random numbers, CPUID. */
+  ignoredRegisters: number;
   ignored: Ignored[];
 }
 

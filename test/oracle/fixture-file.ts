@@ -78,11 +78,16 @@ export function physical(fxsave: Uint8Array, register: number): Uint8Array {
 /** Bytes 0-4 of an FXSAVE image (FCW, FSW, FTW) and the eight registers. */
 const X87_HEAD = 5;
 
-function writeOutcome(w: Writer, group: string, { input, outcome, undefinedFlags, ignored }: Case): void {
+function writeOutcome(
+  w: Writer,
+  group: string,
+  { input, outcome, undefinedFlags, ignored, ignoredRegisters }: Case,
+): void {
   const before = initialOf(group, input);
   const next = before.rip + BigInt(outcome.vector < 0 ? input.code.length : 0);
   let gprMask = 0;
-  for (let i = 0; i < 16; i++) if (before.gpr[i] !== outcome.gpr[i]) gprMask |= 1 << i;
+  for (let i = 0; i < 16; i++)
+    if (before.gpr[i] !== outcome.gpr[i] && !(ignoredRegisters & (1 << i))) gprMask |= 1 << i;
   let xmmMask = 0;
   for (let i = 0; i < 16; i++) if (!same(before.fxsave, outcome.fxsave, FX.xmm + i * 16, 16)) xmmMask |= 1 << i;
   let stMask = 0;
@@ -109,6 +114,7 @@ function writeOutcome(w: Writer, group: string, { input, outcome, undefinedFlags
     w.u64(outcome.address);
   }
   w.varint(undefinedFlags);
+  w.varint(ignoredRegisters);
   if (mask & Changed.rip) w.u64(outcome.rip);
   if (mask & Changed.rflags) w.varint(Number(outcome.rflags));
   if (gprMask) {
@@ -154,6 +160,7 @@ function readCase(r: Reader, group: string): Case {
   const error = vector >= 0 ? r.varint() : 0;
   const address = vector >= 0 ? r.u64() : 0n;
   const undefinedFlags = r.varint();
+  const ignoredRegisters = r.varint();
   const rip = mask & Changed.rip ? r.u64() : before.rip + BigInt(vector < 0 ? input.code.length : 0);
   const rflags = mask & Changed.rflags ? BigInt(r.varint()) : before.rflags;
   const gpr = before.gpr.slice();
@@ -184,7 +191,7 @@ function readCase(r: Reader, group: string): Case {
   const ignored: Ignored[] = [];
   for (let n = r.u8(); n > 0; n--) ignored.push({ offset: r.varint(), length: r.varint() });
   const outcome: Outcome = { vector, error, address, rip, rflags, gpr, fxsave, selectors, fsBase, gsBase, changes };
-  return { input, outcome, undefinedFlags, ignored };
+  return { input, outcome, undefinedFlags, ignoredRegisters, ignored };
 }
 
 export function writeFixture(groups: readonly Group[]): Uint8Array {

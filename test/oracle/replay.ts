@@ -299,6 +299,7 @@ export class CaseMachine {
     let mask = wide ? 0xffffffffffffffffn : 0xffffffffn;
     if (/^Lar/.test(group.name)) mask &= ~0xf0000n; // undefined
     for (let i = 0; i < (input.mode === 64 ? 16 : 8); i++) {
+      if (c.ignoredRegisters & (1 << i)) continue;
       if ((live.gpr[i] & mask) !== (want.gpr[i] & mask)) {
         return `${Object.keys(R)[i]} is ${(live.gpr[i] & mask).toString(16)}, should be ${want.gpr[i].toString(16)} (was ${initial.gpr[i].toString(16)})`;
       }

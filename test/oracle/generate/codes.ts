@@ -59,6 +59,7 @@ const FEATURES = new Set([
     'RDPMC',
     'RDRAND',
     'RDSEED',
+    'RDPID',
     'MONITOR',
     'AES',
     'PCLMULQDQ',
@@ -66,12 +67,10 @@ const FEATURES = new Set([
 ]);
 
 /**
- * Not to be run here: they reach the kernel (SYSCALL, INT 80h through `acceptable`), answer with what this machine is (CPUID, TSC, XGETBV,
- * RDPMC, RDRAND), are emulated by the kernel (UMIP's five), or differ between AMD and Intel (SYSENTER and SYSEXIT in
- * long mode; PREFETCH with a register, a NOP or #UD).
+ * Not to be run here: they reach the kernel (SYSCALL; INT 80h is left out elsewhere), are emulated by it (UMIP's five), or differ between
+ * AMD and Intel (SYSENTER and SYSEXIT in long mode; PREFETCH with a register, a NOP or #UD).
  */
-const EXCLUDED =
-  /^(Syscall|Sysenter|Sysexit|Sysret|Cpuid|Rdtsc|Rdpmc|Rdrand|Rdseed|Monitor|Mwait|Xgetbv|Sgdt|Sidt|Sldt|Str_|Smsw|Reservednop.*0F(0D|1[9AB]))/;
+const EXCLUDED = /^(Syscall|Sysenter|Sysexit|Sysret|Sgdt|Sidt|Sldt|Str_|Smsw|Reservednop.*0F0D)/;
 
 /** How often an encoding is tried, by what it is. */
 export type Family = 'integer' | 'control' | 'system' | 'string' | 'x87' | 'mmx' | 'sse' | 'sse-float' | 'undefined';

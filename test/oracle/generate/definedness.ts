@@ -97,6 +97,17 @@ export function isOutOfDomain(name: string, i: iced.Instruction, initial: Initia
   return landsInside(i);
 }
 
+const PAIR = 0b0101; // RAX, RDX
+
+/** General registers that hold what is this machine's own affair. */
+export function ignoredRegisters(name: string, i: iced.Instruction): number {
+  if (name === 'Cpuid') return 0b1111;
+  if (name === 'Rdtsc' || name === 'Xgetbv') return PAIR;
+  if (name === 'Rdtscp') return PAIR | 2;
+  if (/^(Rdrand|Rdseed|Rdpid)/.test(name)) return 1 << RegisterExt.number(i.op0Register);
+  return 0;
+}
+
 export function precisionOf(name: string): number {
   if (/^(F2xm1|Fyl2x|Fyl2xp1|Fptan|Fpatan|Fsin|Fcos|Fsincos)$/.test(name)) return Precision.transcendental;
   return /^R(cp|sqrt)[sp]s/.test(name) ? Precision.reciprocal : Precision.exact;

@@ -17,7 +17,14 @@ import { backingOffset, CODE_BACKING } from '../places.ts';
 import { hashName, Prng } from '../prng.ts';
 import { type Built, build, type Form, formOf, release } from './builder.ts';
 import { type Encoding, encodings, type Family, MODES } from './codes.ts';
-import { ignoredMemory, isOutOfDomain, precisionOf, undefinedFlags, undefinedFsw } from './definedness.ts';
+import {
+  ignoredMemory,
+  ignoredRegisters,
+  isOutOfDomain,
+  precisionOf,
+  undefinedFlags,
+  undefinedFsw,
+} from './definedness.ts';
 import { Draft, redecode, shape } from './operands.ts';
 import { undefinedCases } from './undefined.ts';
 
@@ -39,6 +46,7 @@ interface Pending {
   group: Group;
   input: CaseInput;
   undefinedFlags: number;
+  ignoredRegisters: number;
   ignored: { offset: number; length: number }[];
 }
 
@@ -116,7 +124,14 @@ function draft(e: Encoding, form: Form, group: Group, seed: number): Pending | n
     }
     const address = d.address;
     const ignored = ignoredMemory(e.name, address, initial.gpr[4]);
-    return { family: e.family, group, input, undefinedFlags: flags, ignored };
+    return {
+      family: e.family,
+      group,
+      input,
+      undefinedFlags: flags,
+      ignoredRegisters: ignoredRegisters(e.name, final.instruction),
+      ignored,
+    };
   } finally {
     release(built);
     if (final) release(final);
@@ -227,7 +242,7 @@ export function generateAll(program: string, only?: RegExp): { families: Map<Fam
     families.set('undefined', [group]);
     for (const mode of MODES)
       for (const input of undefinedCases(mode, COUNTS.undefined[mode]))
-        pending.push({ family: 'undefined', group, input, undefinedFlags: 0, ignored: [] });
+        pending.push({ family: 'undefined', group, input, undefinedFlags: 0, ignoredRegisters: 0, ignored: [] });
   }
   const results = runNatively(
     program,
@@ -241,7 +256,13 @@ export function generateAll(program: string, only?: RegExp): { families: Map<Fam
         report.notes.push(`${p.group.name} (${p.input.mode}-bit, seed ${p.input.seed}): ${outcome}`);
       return;
     }
-    const done: Case = { input: p.input, outcome, undefinedFlags: p.undefinedFlags, ignored: p.ignored };
+    const done: Case = {
+      input: p.input,
+      outcome,
+      undefinedFlags: p.undefinedFlags,
+      ignoredRegisters: p.ignoredRegisters,
+      ignored: p.ignored,
+    };
     p.group.cases.push(done);
   });
   return { families, report };

@@ -342,6 +342,7 @@ export function shape(d: Draft, prng: Prng): boolean {
       generalNumber(i.op0Register),
       prng.pick([0x7e00_1234_5678n, 0xffff_ffff_ffff_0000n, 0n, 0x8000_0000_0000n]),
     );
+  if (name === 'Xgetbv') d.assignLow(RCX, BigInt(prng.below(4) ? 0 : 5), 32);
   const bitString = /^Bt[src]?_rm\d+_r\d+$/.test(name) && operands[0] === OpKind.Memory;
   if (bitString) {
     const size = RegisterExt.size(i.op1Register) * 8;

@@ -21,10 +21,25 @@ function isRefused(bytes: Uint8Array, mode: Mode): boolean {
   });
 }
 
+function bare(mode: Mode, code: Uint8Array, n: number): CaseInput {
+  return {
+    mode,
+    code,
+    place: 0,
+    seed: mode * 1000 + n,
+    flavor: Flavor.general,
+    registers: [],
+    windows: [],
+    patches: [],
+  };
+}
+
 /** Cases named by mode, opcode map and opcode. */
 export function undefinedCases(mode: Mode, wanted: number): CaseInput[] {
   const prng = new Prng(0xbad0b, mode);
   const cases: CaseInput[] = [];
+  // UD0, whose length AMD and Intel see differently
+  for (const modrm of [0xc0, 0xca, 0xf5]) cases.push(bare(mode, Uint8Array.of(0x0f, 0xff, modrm), cases.length));
   const perOpcode = new Map<string, number>();
   for (let tries = 0; cases.length < wanted && tries < wanted * 200; tries++) {
     const bytes: number[] = [];
@@ -45,16 +60,7 @@ export function undefinedCases(mode: Mode, wanted: number): CaseInput[] {
     const seen = perOpcode.get(key) ?? 0;
     if (seen >= 3 || !isRefused(code, mode)) continue;
     perOpcode.set(key, seen + 1);
-    cases.push({
-      mode,
-      code,
-      place: 0,
-      seed: mode * 1000 + cases.length,
-      flavor: Flavor.general,
-      registers: [],
-      windows: [],
-      patches: [],
-    });
+    cases.push(bare(mode, code, cases.length));
   }
   return cases;
 }

@@ -26,11 +26,9 @@ function divide(core: SystemCore, divisor: bigint, signed: boolean): void {
   gpr[R.rdx] = BigInt.asUintN(64, dividend % by);
 }
 
-/** Elements of `size` bytes to the end of the page of an address, at most the count in rCX. */
-function elements(state: CpuState, size: number, lo: number, otherLo: number): number {
-  const most = Math.floor((PAGE - Math.max(lo & 0xfff, otherLo & 0xfff)) / size);
-  const count = state.get32(RCX_AT);
-  return state.get32(RCX_AT + 4) === 0 && count < most ? count : most;
+/** Elements of `size` bytes to the end of the page of an address, at most so many. */
+function elements(left: number, size: number, lo: number, otherLo: number): number {
+  return Math.min(left, Math.floor((PAGE - Math.max(lo & 0xfff, otherLo & 0xfff)) / size));
 }
 
 /** Adds bytes to a 64-bit register. */
@@ -47,14 +45,15 @@ function countDown(state: CpuState, count: number): void {
 }
 
 /** REP MOVS upwards over pages whose translations are cached: the element loop does the rest. */
-const bulkMove: SystemHelper = (core, sizeValue, step, segmentBase) => {
+const bulkMove: SystemHelper = (core, sizeValue, step, most, segmentBase) => {
   if (step !== sizeValue || segmentBase !== 0n) return;
   const size = Number(sizeValue);
+  let left = Number(most);
   const { state, memory } = core;
   for (;;) {
     const from = state.get32(RSI_AT) | 0;
     const to = state.get32(RDI_AT) | 0;
-    const count = elements(state, size, from, to);
+    const count = elements(left, size, from, to);
     if (count === 0) return;
     const source = core.cachedAddress(from, state.get32(RSI_AT + 4) | 0, false);
     const target = core.cachedAddress(to, state.get32(RDI_AT + 4) | 0, true);
@@ -66,17 +65,19 @@ const bulkMove: SystemHelper = (core, sizeValue, step, segmentBase) => {
     advance(state, RSI_AT, bytes);
     advance(state, RDI_AT, bytes);
     countDown(state, count);
+    left -= count;
   }
 };
 
 /** REP STOS upwards, likewise. */
-const bulkFill: SystemHelper = (core, sizeValue, step, value) => {
+const bulkFill: SystemHelper = (core, sizeValue, step, most, value) => {
   if (step !== sizeValue) return;
   const size = Number(sizeValue);
+  let left = Number(most);
   const { state, memory } = core;
   for (;;) {
     const to = state.get32(RDI_AT) | 0;
-    const count = elements(state, size, to, to);
+    const count = elements(left, size, to, to);
     if (count === 0) return;
     const target = core.cachedAddress(to, state.get32(RDI_AT + 4) | 0, true);
     if (!target) return;
@@ -84,6 +85,7 @@ const bulkFill: SystemHelper = (core, sizeValue, step, value) => {
     fillPattern(memory.u8, target, bytes, value, size);
     advance(state, RDI_AT, bytes);
     countDown(state, count);
+    left -= count;
   }
 };
 

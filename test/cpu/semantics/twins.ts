@@ -8,15 +8,15 @@ import { CpuState } from '../../../src/cpu/state.ts';
 import { testModel } from '../../oracle/replay.ts';
 
 const FRAME = 4096;
-const RAM_FRAMES = 32;
+const RAM_FRAMES = 40;
 /** Beyond RAM: device space. */
 const DEVICE_FRAME = 0xfee00;
 const FIRST_DATA_FRAME = 1;
-const CODE_FRAME = 9;
-const GDT_FRAME = 11;
-const LDT_FRAME = 12;
-const TSS_FRAME = 13;
-const ROOT_FRAME = 14;
+const CODE_FRAME = 15;
+const GDT_FRAME = 17;
+const LDT_FRAME = 18;
+const TSS_FRAME = 19;
+const ROOT_FRAME = 20;
 
 export const DATA = 0x1000_0000n;
 export const CODE = 0x2000_0000n;
@@ -26,8 +26,24 @@ const TSS = TABLES + 0x2000n;
 
 const [P, W, U, AD, NX] = [1n, 2n, 4n, 0x60n, 1n << 63n];
 
-/** The pages from DATA on. Accessed and dirty bits are clear in the sixth. */
-export const PAGES = ['rw', 'rw', 'rw', 'absent', 'ro', 'rw', 'supervisor', 'device', 'rw'] as const;
+/** The pages from DATA on. Accessed and dirty bits are clear in the sixth. From LONG on there is room for long strings. */
+export const LONG = DATA + 0x8000n;
+export const PAGES = [
+  'rw',
+  'rw',
+  'rw',
+  'absent',
+  'ro',
+  'rw',
+  'supervisor',
+  'device',
+  'rw',
+  'rw',
+  'rw',
+  'rw',
+  'rw',
+  'rw',
+] as const;
 const PAGE_FLAGS = {
   rw: P | W | U | AD | NX,
   absent: 0n,

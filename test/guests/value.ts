@@ -191,7 +191,19 @@ function leaves(type: Type<unknown>, value: Value | Fields | readonly (Value | F
   });
 }
 
-/** A struct in memory of its own, filled in each time; the value is its address. `label` lets its fields be read afterwards. */
+const placed = new WeakMap<Assembler, Set<string>>();
+
+/** True for the first use of a label in a program. */
+function isNew(a: Assembler, label: string): boolean {
+  const labels = placed.get(a) ?? new Set();
+  placed.set(a, labels);
+  return !labels.has(label) && labels.add(label) !== null;
+}
+
+/**
+ * A struct in memory, filled in each time; the value is its address. `label` lets its fields be read afterwards; records with the same
+ * label are at the same place.
+ */
 export function record(type: Type<unknown>, fields: Fields, label?: string): Computed {
   return records(type, [fields], label);
 }
@@ -201,11 +213,16 @@ export function records(type: Type<unknown>, items: readonly Fields[], label?: s
   return computed(a => {
     const name = label ?? a.unique('record');
     const size = type.size(64);
-    a.section('bss')
-      .align(16)
-      .label(name)
-      .reserve(Math.max(1, size * items.length))
-      .section('text');
+    if (isNew(a, name)) {
+      const bytes = Math.max(1, size * items.length);
+      a.section('bss').align(16).label(name).reserve(bytes).section('text');
+    }
+    if (label !== undefined)
+      a.lea(rdi, mem(name))
+        .mov(ecx, size * items.length)
+        .xor(eax, eax)
+        .rep()
+        .stosb();
     items.forEach((item, i) => {
       for (const leaf of leaves(type, item, i * size)) {
         evaluate(a, leaf.value);

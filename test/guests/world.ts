@@ -6,19 +6,25 @@ import { VCPUOP, vcpuSetSingleshotTimer } from '../../src/abi/xen/vcpu.ts';
 import { VIRQ, vcpuInfo, vcpuTimeInfo } from '../../src/abi/xen/xen.ts';
 import type { Domain } from '../../src/hypervisor/domain.ts';
 import { type GuestDomain, Host, type HostOptions, ramForGuests } from '../../src/index.ts';
-import { byte, eax, ecx, qword, rax } from '../../src/toolstack/init/assembler/assembler.ts';
+import { byte, cl, dword, eax, ecx, edx, qword, rax, rdx } from '../../src/toolstack/init/assembler/assembler.ts';
 import { expectation, isRight, outcome, PvGuest, says } from './pv-guest.ts';
-import { all, type Computed, code, evaluate, hypercall, record, sum } from './value.ts';
+import { firstAnswer, message, sendsRequest, XS_READ } from './rings.ts';
+import { all, type Computed, code, computed, evaluate, hypercall, record, sum } from './value.ts';
 
 const GUEST_MIB = 5;
 const GUESTS_MIB = 24;
-/** Instructions within which every pair of guests is done. */
-const PATIENCE = 20_000_000n;
+/** System time within which every pair of guests is done. */
+const PATIENCE_NS = 100_000_000n;
 /** Periods of its timer that the innocent guest waits for, and their length. */
-const ROUNDS = 40;
-const PERIOD_NS = 1_000_000;
+const ROUNDS = 20;
+const PERIOD_NS = 100_000;
 /** What the innocent guest keeps in its page, a word. */
-const SECRET = 0x7365_6372_6574_2121n;
+export const SECRET = 0x7365_6372_6574_2121n;
+
+/** Eight letters as a word in memory. */
+function word(text: string): bigint {
+  return new DataView(new TextEncoder().encode(text).buffer).getBigUint64(0, true);
+}
 
 /** What a test's guest can be told about. */
 export interface World {
@@ -85,8 +91,26 @@ export class Running {
   }
 }
 
-/** System time of the last time that vCPU 0 was put on a processor: enough where a guest only has to know about when it is. */
-export const aboutNow = qword('shared_info', vcpuInfo.offset('time', 64) + vcpuTimeInfo.offset('systemTime', 64));
+const timeAt = (field: keyof typeof vcpuTimeInfo.fields): number =>
+  vcpuInfo.offset('time', 64) + vcpuTimeInfo.offset(field, 64);
+
+/** System time in ns, as public/xen.h says how to work it out from the time stamp counter. */
+export const systemTime: Computed = computed(a => {
+  const [left, scaled] = [a.unique('left'), a.unique('scaled')];
+  a.rdtsc()
+    .shl(rdx, 32)
+    .or(rax, rdx)
+    .sub(rax, qword('shared_info', timeAt('tscTimestamp')));
+  a.movsx(ecx, byte('shared_info', timeAt('tscShift')))
+    .test(ecx, ecx)
+    .jns(left);
+  a.neg(ecx).shr(rax, cl).jmp(scaled);
+  a.label(left).shl(rax, cl).label(scaled);
+  a.mov(edx, dword('shared_info', timeAt('tscToSystemMul')))
+    .mul(rdx)
+    .shrd(rax, rdx, 32);
+  a.add(rax, qword('shared_info', timeAt('systemTime')));
+});
 
 /** Blocks until an event comes: of the timer, which is set for so many nanoseconds from now. */
 export const sleepFor = (ns: number): Computed =>
@@ -97,7 +121,7 @@ export const sleepFor = (ns: number): Computed =>
       'vcpu_op',
       VCPUOP.set_singleshot_timer,
       0,
-      record(vcpuSetSingleshotTimer, { timeoutAbsNs: sum(aboutNow, ns) }),
+      record(vcpuSetSingleshotTimer, { timeoutAbsNs: sum(systemTime, ns) }),
     ),
     hypercall('sched_op', SCHEDOP.block, 0),
   );
@@ -105,7 +129,8 @@ export const sleepFor = (ns: number): Computed =>
 /** Keeps a secret in its memory, sleeps and wakes by its timer, and at the end looks whether all is as it was. */
 function innocent(): PvGuest<World> {
   const guest = new PvGuest<World>('innocent');
-  const page = guest.page(1, 'secret');
+  guest.page(1, 'secret');
+  guest.page(1, 'offered');
   guest.prepares(
     'to keep a secret',
     code(a => a.mov(rax, SECRET).mov(qword('secret'), rax).xor(eax, eax)),
@@ -131,8 +156,9 @@ function innocent(): PvGuest<World> {
       code(a => a.mov(rax, qword('secret'))),
     )
     .gets(SECRET);
+  guest.prepares('to ask XenStore for its name', sendsRequest(message(XS_READ, 'name\0')));
+  guest.tries('to be told it', firstAnswer(8)).gets(word('innocent'));
   guest.does(says('innocent\n'));
-  void page;
   return guest;
 }
 
@@ -185,9 +211,10 @@ export function world(options: Partial<HostOptions> = {}) {
         innocentRoot: victim.guest.domain.vcpus[0].pv.guestTable,
       };
       for (const { label, find } of program.givens) hostile.setWord(label, BigInt(find(here)));
-      const over = (): boolean =>
-        victim.guest.shutdown !== null && (ends === 'never' || hostile.guest.shutdown !== null);
-      await host.run({ until: over, instructions: PATIENCE });
+      const deadline = host.timeNs + PATIENCE_NS;
+      const isDone = (): boolean =>
+        ends === 'never' ? hostile.word('steps') >= program.steps.length - 1 : hostile.guest.shutdown !== null;
+      await host.run({ until: () => (victim.guest.shutdown !== null && isDone()) || host.timeNs > deadline });
 
       const { actual, expected } = hostile.steps();
       expect(actual).toEqual(expected);

@@ -105,7 +105,7 @@ export class Host {
     let scheduler: Scheduler | null = null;
     const ticks = real
       ? new RealTicks(() => performance.now(), tscHz)
-      : new VirtualTicks(() => scheduler?.retiredNow() ?? 0n);
+      : new VirtualTicks(() => scheduler?.ticksNow() ?? 0n);
     const wallClockAtBoot = options.wallClock ?? (real ? BigInt(Date.now()) * 1_000_000n : DEFAULT_WALL_CLOCK);
     const clock = new Clock(ticks, { tscHz, wallClockAtBoot });
     const log = options.log ?? (() => {});

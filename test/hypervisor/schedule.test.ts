@@ -31,7 +31,7 @@ class ScriptedHost {
     this.processor = new FakeProcessor(new EngineMemory(1024 * 4096));
     Object.assign(this.processor, { model: CPU_MODELS[0], run: (fuel: number) => this.run(fuel) });
     let scheduler: Scheduler | null = null;
-    const clock = new Clock(new VirtualTicks(() => scheduler?.retiredNow() ?? 0n));
+    const clock = new Clock(new VirtualTicks(() => scheduler?.ticksNow() ?? 0n));
     this.hypervisor = new Hypervisor({ processor: this.processor, clock, log: line => this.log.push(line) });
     this.scheduler = scheduler = new Scheduler(this.hypervisor);
   }
@@ -172,6 +172,22 @@ describe('the run loop', () => {
     host.domain(1, () => ({ ran: 0, exit: Exit.stopped }));
     host.steps(1);
     expect(host.scheduler.retired).toBeGreaterThan(0n);
+  });
+
+  it('charges hypercalls, so that a guest of nothing else gets no longer turns and does not stop time', () => {
+    let calls = 0;
+    host.domain(1, () => {
+      calls++;
+      return host.hypercall(17n, 0n);
+    });
+    host.domain(2, busy);
+    const { clock } = host.hypervisor;
+    host.steps(1);
+    expect(calls).toBeLessThan(1000);
+    expect(clock.cycles()).toBeGreaterThan(40_000n);
+    expect(host.scheduler.retired).toBe(BigInt(calls * 10));
+    host.steps(1);
+    expect(host.turns.at(-1)![0]).toBe('d2v0');
   });
 
   it('stops a domain for our own mistakes, and goes on with the others', () => {

@@ -877,7 +877,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   cachedAddress(lo: number, hi: number, write: boolean): number {
-    return this.tlb.probe(write ? AccessKind.write : AccessKind.read, lo, hi);
+    const kind = write ? AccessKind.write : AccessKind.read;
+    return this.tlb.probe(kind, lo, hi) || this.fill(lo, hi, 1, kind) >>> 0;
   }
 
   loadSegment(index: number, selector: number): void {

@@ -44,7 +44,7 @@ function countDown(state: CpuState, count: number): void {
   if (low < count) state.set32(RCX_AT + 4, state.get32(RCX_AT + 4) - 1);
 }
 
-/** REP MOVS upwards over pages whose translations are cached: the element loop does the rest. */
+/** REP MOVS upwards over pages that are plain memory: the element loop does the rest. */
 const bulkMove: SystemHelper = (core, sizeValue, step, most, segmentBase) => {
   if (step !== sizeValue || segmentBase !== 0n) return;
   const size = Number(sizeValue);
@@ -56,8 +56,9 @@ const bulkMove: SystemHelper = (core, sizeValue, step, most, segmentBase) => {
     const count = elements(left, size, from, to);
     if (count === 0) return;
     const source = core.cachedAddress(from, state.get32(RSI_AT + 4) | 0, false);
-    const target = core.cachedAddress(to, state.get32(RDI_AT + 4) | 0, true);
-    if (!source || !target) return;
+    // the target is not looked at, and marked as accessed, where the source faults
+    const target = source && core.cachedAddress(to, state.get32(RDI_AT + 4) | 0, true);
+    if (!target) return;
     const bytes = count * size;
     // an overlap with the target above repeats a pattern: element by element
     if (target > source && target < source + bytes) return;

@@ -40,7 +40,10 @@ export interface SystemCore extends HelperCore {
   flushAddressSpace(root: bigint): void;
   flushAll(): void;
   invalidatePage(linear: bigint): void;
-  /** Engine-memory address of a cached translation (linear address in 32-bit halves), or 0: for bulk operations within a page. write: the page may be written inline. */
+  /**
+   * Engine-memory address of a linear address in 32-bit halves, or 0 where an access would fault or be special: for bulk operations
+   * within a page. write: the page may be written inline.
+   */
   cachedAddress(lo: number, hi: number, write: boolean): number;
 }
 

@@ -1,8 +1,11 @@
 // Data and stack segments: loading their registers (SDM Vol. 2B "MOV", "POP", "LDS") and checking what is addressed through them
 // outside 64-bit mode (Vol. 3A, 5.3 and 5.4; 3.4.2 for 64-bit mode's null selectors).
 import { GuestFault, Vector } from '../exits.ts';
+import { Flag } from '../flags.ts';
 import { S, SEG, SEG_FIELD } from '../layout.ts';
+import type { CpuState } from '../state.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
+import { dr7At } from './debug-registers.ts';
 import {
   Attr,
   type Descriptor,
@@ -35,6 +38,7 @@ const CR4_FSGSBASE = 1n << 16n;
 const FLAT = 0xffffffff;
 /** S.shadow: neither interrupts nor debug traps before the next instruction. */
 const SHADOW_TRAPS = 2;
+const DR7_ENABLES = 0xff;
 
 /** The descriptor of SS for ring `cpl`, checked; faults are `vector`, or #SS where it is absent. */
 export function checkedStack(
@@ -93,9 +97,14 @@ const loadSegment: SystemHelper = (core, indexValue, selectorValue) => {
   }
   if (index === SEG.ss) {
     core.modeChanged(); // the stack's width
-    if (!state.get32(S.pv)) state.set32(S.shadow, SHADOW_TRAPS);
+    if (!state.get32(S.pv) || awaitsTraps(state)) state.set32(S.shadow, SHADOW_TRAPS);
   }
 };
+
+/** Single steps or breakpoints may trap: all that there is to hold off for a PV guest, whose interrupts are the hypervisor's business. */
+function awaitsTraps(state: CpuState): boolean {
+  return (state.get32(S.rflags) & Flag.TF) !== 0 || (state.get32(dr7At) & DR7_ENABLES) !== 0;
+}
 
 /** True where [offset, offset + size) lies within a segment outside 64-bit mode. */
 export function withinLimit(segment: { limit: number; attributes: number }, offset: number, size: number): boolean {

@@ -33,7 +33,7 @@ function run(vcpu: Vcpu, list: bigint, count: number): bigint {
       return continueWith(vcpu, [at, BigInt(count - i)]);
     }
     const call = readEntry(vcpu, at, bytes);
-    const result = invoke(vcpu, u32Arg(call.op), call.args);
+    const result = invoke(vcpu, Number(call.op), call.args);
     // An iret has ended the batch: where its result would go is the guest's business no more.
     if (vcpu.contextReplaced || domain.shutdown) return 0n;
     const { continuation } = vcpu;

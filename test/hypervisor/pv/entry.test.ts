@@ -318,6 +318,14 @@ describe('multicall', () => {
     expect([8n, 72n, 136n].map(at => BigInt.asIntN(64, g.words(list + at, 1)[0]))).toEqual([0x40011n, -22n, -38n]);
   });
 
+  it('knows no call whose number only looks small', () => {
+    const g = new PvGuest();
+    const list = CODE + 0x800n;
+    g.store(list, [(1n << 32n) + XEN_VERSION, 9n, 0n, 0n, 0n, 0n, 0n, 0n]);
+    expect(g.guest.call('multicall', list, 1)).toBe(0);
+    expect(BigInt.asIntN(64, g.words(list + 8n, 1)[0])).toBe(-38n);
+  });
+
   it('stops with -EFAULT where the list cannot be read', () => {
     const g = new PvGuest();
     expect(g.guest.try('multicall', 0x1000, 1)).toBe('-EFAULT');

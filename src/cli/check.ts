@@ -1,5 +1,6 @@
 // `domzero check`: boots kernels in every mode and prints what became of them.
 
+import { basename } from 'node:path';
 import { writeFile } from '../platform/node/files.ts';
 import type { BootImage } from '../report/boot.ts';
 import { explain } from '../report/explanation.ts';
@@ -12,7 +13,7 @@ import type { BootObserver, Goal } from '../report/run-boot.ts';
 import { formatTable } from '../report/table.ts';
 import { unrunResult } from '../report/unrun.ts';
 import { exitStatus, type Result } from '../report/verdict.ts';
-import { ImageError } from '../toolstack/image/index.ts';
+import { ImageError, type KernelImage } from '../toolstack/image/index.ts';
 import { imageModes, type Mode } from '../toolstack/image/modes.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
 import { openLogs } from './boot-logs.ts';
@@ -96,7 +97,7 @@ class Matrix {
   /** Reads a kernel when there is room for a boot, and queues its modes. */
   async add(files: ImageFiles): Promise<void> {
     await this.slots.free();
-    const { modules, ...image } = await loadFiles(files);
+    const { modules, ...image } = await this.load(files);
     const able = imageModes({ ...image, modules }, kernelSymbols(image.elf));
     const reasons = this.options.modes.map(mode => {
       const { can, reason } = able[mode];
@@ -106,6 +107,16 @@ class Matrix {
     for (const { mode, why } of reasons) {
       if (why === null) await this.start(files, image, mode, mode === last);
       else this.results.push(Promise.resolve(this.skip(files, image, mode, why)));
+    }
+  }
+
+  private async load(files: ImageFiles): Promise<KernelImage> {
+    const id = this.results.length;
+    this.progress?.update(id, basename(files[0]), { stage: null, instructions: 0, wallSeconds: 0 });
+    try {
+      return await loadFiles(files);
+    } finally {
+      this.progress?.finish(id);
     }
   }
 

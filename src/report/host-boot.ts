@@ -32,9 +32,14 @@ export function notBuilt(mode: Mode): string | null {
   return BUILT.has(mode) ? null : 'not built yet';
 }
 
-/** The kernel's command line: the console of the mode, then what the user wants. A quiet kernel says nothing unless in trouble. */
+/**
+ * The kernel's command line: the console of the mode, then what the user wants. A kernel that is to be quiet says nothing unless it
+ * is in trouble; no early console then, which knows no levels.
+ */
 export function commandLine(mode: Mode, append: readonly string[], quiet = false): string {
-  return [CONSOLES[mode], quiet ? 'quiet' : EARLY_CONSOLES[mode], ...append].filter(part => part !== '').join(' ');
+  const wantsQuiet = append.some(part => /(?:^|\s)quiet(?:\s|$)/.test(part));
+  const early = wantsQuiet ? '' : quiet ? 'quiet' : EARLY_CONSOLES[mode];
+  return [CONSOLES[mode], early, ...append].filter(part => part !== '').join(' ');
 }
 
 /** StartDomain on a host of its own. Rejects with BuildError where the domain cannot be made. */

@@ -8,6 +8,7 @@ import { check } from '../../src/cli/check.ts';
 import type { Io } from '../../src/cli/io.ts';
 import { main } from '../../src/cli/main.ts';
 import { type CheckOptions, DEFAULTS } from '../../src/cli/options.ts';
+import { commandLine } from '../../src/report/host-boot.ts';
 import { type BootOptions, runBoot } from '../../src/report/run-boot.ts';
 import { goodReport, kernelLines, play, reportText } from '../report/fake-boot.ts';
 import { pvKernel } from './tiny-kernel.ts';
@@ -168,5 +169,11 @@ describe('check', () => {
       return passing(request, how, []);
     });
     expect(seen).toEqual(['console=hvc0 earlyprintk=xen nosmp', 'true', 'pv']);
+  });
+
+  test('a kernel that is to be quiet has no early console', () => {
+    expect(commandLine('pv', ['', 'quiet nosmp'])).toBe('console=hvc0 quiet nosmp');
+    expect(commandLine('pv', ['rdinit=/x', ''], true)).toBe('console=hvc0 quiet rdinit=/x');
+    expect(commandLine('pv', ['quietly'])).toBe('console=hvc0 earlyprintk=xen quietly');
   });
 });

@@ -18,9 +18,11 @@ export function stockKernel(which: TestKernel, context: TestContext): readonly s
   return obtained.files;
 }
 
+type Body = (kernel: readonly string[], context: TestContext) => Promise<void>;
+
 /** A test that needs one of Debian's kernels. */
-export function testWith(which: TestKernel, name: string, body: (kernel: readonly string[]) => Promise<void>): void {
-  test(`${which}: ${name}`, context => body(stockKernel(which, context)));
+export function testWith(which: TestKernel, name: string, body: Body): void {
+  test(`${which}: ${name}`, context => body(stockKernel(which, context), context));
 }
 
 /** Kernels of the user's own: the files of the directory that DOMZERO_KERNELS names, each a kernel by itself. */

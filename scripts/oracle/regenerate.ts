@@ -1,12 +1,14 @@
 // Makes test/fixtures/cpu anew on this machine's processor: compiles the native runner, generates cases, runs them, writes the files.
 // Needs an x86-64 Linux with gcc. Usage: npx tsx scripts/oracle/regenerate.ts [regular expression of encoding names: a trial, writes nothing]
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeFixture } from '../../test/oracle/fixture-file.ts';
 import { generateAll } from '../../test/oracle/generate/generate.ts';
+import { writeSystemFixture } from '../../test/oracle/system/fixture.ts';
+import { generateSystem } from '../../test/oracle/system/generate.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const work = mkdtempSync(join(tmpdir(), 'oracle-'));
@@ -31,6 +33,18 @@ try {
     console.log(`${family}: ${groups.length} encodings, ${cases} cases (${faults} exceptions), ${file.length} bytes`);
     if (!only) writeFileSync(join(target, `${family}.bin.gz`), file);
   }
+  if (!only && existsSync('/dev/kvm')) {
+    const system = join(work, 'run-system');
+    execFileSync('gcc', ['-O2', '-Wall', '-o', system, join(root, 'test/oracle/native/run-system.c')], {
+      stdio: 'inherit',
+    });
+    const { results, notes } = generateSystem(system);
+    for (const note of notes) console.log(note);
+    const file = writeSystemFixture(results);
+    total += file.length;
+    writeFileSync(join(target, 'ring0.bin.gz'), file);
+    console.log(`ring0: ${results.length} cases, ${file.length} bytes`);
+  } else if (!only) console.log('no /dev/kvm: the cases of ring 0 stay as they are');
   console.log(`${total} bytes`);
 } finally {
   rmSync(work, { recursive: true });

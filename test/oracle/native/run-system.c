@@ -116,6 +116,7 @@ static void run(int vcpu, struct kvm_run *state, const struct case_header *c, st
   if (ioctl(vcpu, KVM_SET_MSRS, &msrs) != (int)c->msrs) die("KVM_SET_MSRS");
   if (ioctl(vcpu, KVM_SET_DEBUGREGS, &debug)) die("KVM_SET_DEBUGREGS");
   if (ioctl(vcpu, KVM_SET_GUEST_DEBUG, &guest_debug)) die("KVM_SET_GUEST_DEBUG");
+  state->cr8 = c->sregs.cr8; // without an interrupt controller in the kernel this is where it is kept
   struct itimerval soon = {{0, 50000}, {0, 50000}}, never = {{0, 0}, {0, 0}};
   setitimer(ITIMER_REAL, &soon, 0);
   int failed = ioctl(vcpu, KVM_RUN, 0);

@@ -1,4 +1,5 @@
 // Runs the system cases in a KVM guest and turns what came out into differences from the start state.
+import { readFileSync } from 'node:fs';
 import { systemCases } from './cases.ts';
 import { F, FIELD_COUNT, type State, type SystemCase, selector } from './fields.ts';
 import type { SystemResult } from './fixture.ts';
@@ -63,8 +64,21 @@ function pushedRip(r: KvmResult, state: State): bigint | null {
   return value;
 }
 
+/**
+ * Where the processor has neither SVM nor VMX, KVM itself plays the kernel-mode processor (its instruction emulator, PVM). What that is
+ * known to leave out is not taken as a reference: user mode runs on the host's own tables and control registers; IRET and exceptions are
+ * delivered without all checks; no data breakpoints; MSRs and control registers with fewer reserved bits; error codes of LTR; flags of PVM.
+ */
+const NOT_EMULATED =
+  /\[user|breakpoint|single step|a high bit|SWAPGS outside|^LTR (7|54)|^SLDT to memory|^WRMSR (PAT|EFER)|^I?RET|^SYSRET|accessed bit|^non-canonical (push|stack)|#(UD|DE|PF|DF)|handler|SMAP and AC|^(read and write|locked)|^IDT too short for|RSP|stack not|TSC_AUX|^outward|1 GiB|write into a (absent|read-only)/;
+
+function emulatesKernelMode(): boolean {
+  return !/\b(svm|vmx)\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+}
+
 export function generateSystem(program: string): { results: SystemResult[]; notes: string[] } {
-  const cases = systemCases();
+  const software = emulatesKernelMode();
+  const cases = systemCases().filter(c => !software || !NOT_EMULATED.test(c.name));
   const starts = cases.map(startOf);
   const raw = runInGuest(
     program,

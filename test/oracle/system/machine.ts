@@ -1,13 +1,13 @@
-// The machine that system cases run on: one MiB of memory with page tables, descriptor tables, stacks and code pages, and states to
+// The machine that system cases run on: 128 KiB of memory with page tables, descriptor tables, stacks and code pages, and states to
 // start from. Everything is plain data, the same for KVM and for domzero's processor. Exception handlers and the rest of all
 // code pages are HLT, so that whatever happens next stops at once.
 import { Prng } from '../prng.ts';
 import { attributes, base, F, FIELD_COUNT, limit, msr, type SegmentName, type State, selector } from './fields.ts';
 
-export const MEMORY_SIZE = 0x100000;
+export const MEMORY_SIZE = 0x20000;
 const HLT = 0xf4;
 
-/** Physical addresses, mapped identically below 1 MiB. */
+/** Physical addresses, mapped identically. */
 export const At = {
   ivt: 0,
   gdt: 0x1000,

@@ -32,7 +32,9 @@ const ALARM_LIMIT = 20;
 const ALARMS = [
   'Call Trace:',
   'BUG: ',
-  'WARNING: ',
+  // At the beginning of a message, after its level and time: elsewhere it is advice on a processor's mitigations.
+  '] WARNING: ',
+  '>WARNING: ',
   'Oops: ',
   'blocked for more than',
   'self-detected stall',

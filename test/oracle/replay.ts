@@ -32,6 +32,10 @@ export function testModel(): CpuModel {
     const l = model.leaves.find(x => x.leaf === leaf && (x.subleaf === null || x.subleaf === subleaf));
     if (l) l[register] = (l[register] | (1 << bit)) >>> 0;
   }
+  // loading a null selector clears the base, as in the processor that made the fixtures
+  const extended = model.leaves.find(l => l.leaf === 0x80000021);
+  if (extended) extended.eax |= 1 << 6;
+  else model.leaves.push({ leaf: 0x80000021, subleaf: null, eax: 1 << 6, ebx: 0, ecx: 0, edx: 0 });
   return model;
 }
 

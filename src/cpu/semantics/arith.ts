@@ -123,14 +123,11 @@ export function cmpxchg(o: Ops, w: Width, dst: Operand, src: Operand): void {
     o.write(dst, w, o.select(equal, y, x));
     o.if(o.not(equal), () => o.setReg(RAX, w, x));
   } else {
+    // a register is not touched where the comparison fails: the upper half of a 32-bit one stays, too
     o.if(
       equal,
       () => o.write(dst, w, y),
-      () => {
-        // a 32-bit comparison that fails leaves the upper half of the destination as it is on no processor: it is cleared
-        o.write(dst, w, x);
-        o.setReg(RAX, w, x);
-      },
+      () => o.setReg(RAX, w, x),
     );
   }
   o.setFlags(subFlags(o, w, a, x, z));

@@ -27,6 +27,8 @@ export class Breakpoints {
   private watches: Watch[] = [];
   /** DR6 bits of what the current instruction has touched. */
   hits = 0n;
+  /** Some breakpoint was armed when the instruction that runs now began: accesses are noted. */
+  watching = false;
 
   constructor(state: CpuState) {
     this.state = state;

@@ -3,12 +3,15 @@
 import { Decoder, type Instruction, MAX_INSTRUCTION_LENGTH } from '../decode/decoder.ts';
 import { createEncodingTable } from '../encodings/index.ts';
 import { GuestFault, Vector } from '../exits.ts';
+import { callHelper } from '../helper-calls.ts';
+import { HINT_GENERAL, HINT_STACK } from '../interp/record.ts';
 import { FRAME_SIZE, ModeBit, S, SEG, UnitTrap } from '../layout.ts';
 import { hasFeature } from '../models/features.ts';
 import type { InterpretingProcessor } from '../processor.ts';
 import { type EvalMachine, EvalOps, InstructionEnd } from './eval-ops.ts';
 
 const ATTRIBUTE_DB = 1 << 14;
+const hintOf = (stack: boolean): number => (stack ? HINT_STACK : HINT_GENERAL);
 
 export class Evaluator {
   private readonly processor: InterpretingProcessor;
@@ -23,16 +26,16 @@ export class Evaluator {
     this.has = hasFeature(processor.model);
     this.machine = {
       state: processor.live,
-      load: (linear, bytes, stack) => processor.loadOperand(linear, bytes, stack),
-      loadForUpdate: (linear, bytes, stack) => processor.loadOperandForUpdate(linear, bytes, stack),
-      store: (linear, bytes, value, stack) => processor.storeOperand(linear, bytes, value, stack),
-      call: (name, args) => processor.callHelper(name, args),
+      load: (linear, bytes, stack) => processor.data.load(linear, bytes, hintOf(stack), false),
+      loadForUpdate: (linear, bytes, stack) => processor.data.load(linear, bytes, hintOf(stack), true),
+      store: (linear, bytes, value, stack) => processor.data.store(linear, value, bytes, hintOf(stack)),
+      call: (name, args) => callHelper(processor, name, args),
     };
   }
 
   /** From now on the processor's run() evaluates every instruction. */
   install(): void {
-    this.processor.substitute = () => this.step();
+    this.processor.loop.substitute = () => this.step();
   }
 
   /**
@@ -41,12 +44,12 @@ export class Evaluator {
    */
   evaluateOne(): number {
     const { processor } = this;
-    const before = processor.substitute;
+    const before = processor.loop.substitute;
     this.install();
     try {
       return processor.run(1);
     } finally {
-      processor.substitute = before;
+      processor.loop.substitute = before;
     }
   }
 
@@ -54,16 +57,16 @@ export class Evaluator {
     const { processor } = this;
     const { rip } = processor.live;
     try {
-      processor.evaluating = { rip, nextRip: rip };
+      processor.instruction.evaluated = { rip, nextRip: rip };
       const instruction = this.fetch(rip);
       const long64 = (processor.live.get32(S.mode) & ModeBit.long64) !== 0;
       const nextRip = BigInt.asUintN(long64 ? 64 : 32, rip + BigInt(instruction.length));
-      processor.evaluating = { rip, nextRip };
+      processor.instruction.evaluated = { rip, nextRip };
       this.execute(instruction, rip, nextRip);
     } catch (error) {
-      if (error instanceof GuestFault) processor.raise(error);
+      if (error instanceof GuestFault) processor.instruction.raise(error);
       else {
-        processor.evaluating = null;
+        processor.instruction.evaluated = null;
         throw error;
       }
     }

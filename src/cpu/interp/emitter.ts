@@ -9,7 +9,7 @@ export interface Node {
   readonly bits: number;
   /** The value where it is a constant. */
   readonly constant?: bigint;
-  /** A linear address: what its segment was (see HINT_RECORD in wasm-ops.ts). */
+  /** A linear address: what its segment was (see HINT_RECORD in record.ts). */
   readonly hint?: number;
 }
 

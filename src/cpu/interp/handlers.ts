@@ -4,7 +4,7 @@ import { ModuleBuilder, type Signature, signature } from '../../wasm/module.ts';
 import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import type { Instruction } from '../decode/decoder.ts';
 import type { OperandSpec, Row } from '../decode/row.ts';
-import { S, STATE, UnitTrap } from '../layout.ts';
+import { FRAME_SIZE, RECORD_SIZE, S, STATE, UnitTrap } from '../layout.ts';
 import type { Width } from '../semantics/ops.ts';
 import { Emitter } from './emitter.ts';
 import { FIRST_HANDLER, Rec } from './record.ts';
@@ -83,9 +83,10 @@ function impliedSource(row: Row): 'moffs' | 'string' | null {
   return null;
 }
 
-/** RIP-relative displacements count from the page's start in records; near 2^31 they need an index (see record writing). */
+/** RIP-relative displacements count from the page's start in records; near 2^31 they need an index (see record-writer.ts). */
 export function displacementOverflows(i: Instruction): boolean {
-  return i.memory !== null && i.memory.ripRelative && i.memory.displacement > 0x7fffffff - 8192;
+  const m = i.memory;
+  return m?.ripRelative === true && m.displacement > 0x7fffffff - 2 * FRAME_SIZE;
 }
 
 const FORMS: MemoryForm[] = ['none', 'simple', 'indexed', 'full', 'moffs'];
@@ -118,7 +119,7 @@ export function emitHandler(e: Emitter, row: Row, variant: Variant, frame: Frame
 }
 
 /** Functions that out-of-line handlers may call: helpers and slow memory functions. */
-export type HandlerImports = (name: string) => (...args: never[]) => unknown;
+export type HandlerImports = (name: string) => CallableFunction;
 
 /** Handlers by variant. */
 export class Handlers {
@@ -208,7 +209,7 @@ function compileHandler(
   const fallsThrough = emitHandler(e, row, variant, frame, fn);
   if (fallsThrough) {
     e.get(0);
-    e.i32(32);
+    e.i32(RECORD_SIZE);
     e.op(Op.i32Add);
   } else e.op(Op.unreachable);
   const m = new ModuleBuilder();
@@ -220,7 +221,7 @@ function compileHandler(
     m.define({ name: describe(row, variant), signature: HANDLER_SIGNATURE, locals: e.locals, code: e.code }),
   );
   const environment: Record<string, WebAssembly.ImportValue> = { memory };
-  for (const n of names) environment[n.name] = imports(n.name) as CallableFunction as WebAssembly.ImportValue;
+  for (const n of names) environment[n.name] = imports(n.name) as WebAssembly.ImportValue;
   const instance = new WebAssembly.Instance(new WebAssembly.Module(m.build()), { e: environment });
   return instance.exports.h as CallableFunction;
 }

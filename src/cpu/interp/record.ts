@@ -9,7 +9,7 @@ export const Rec = {
   b: 6, // u16: second register operand
   base: 8, // u16
   index: 10, // u16
-  segmentBase: 12, // u16: the segment's effectiveBase
+  segmentBase: 12, // u16: the segment's base, or S.zero where it adds nothing
   scale: 14, // u8: shift
   length: 15, // u8
   displacement: 16, // i32
@@ -18,6 +18,11 @@ export const Rec = {
   segment: 22, // u8: SEG index of the memory operand
   immediate: 24, // i64: immediate, absolute offset, or branch target - S.ripBase
 } as const;
+
+/** Which segment a linear address belongs to, for the slow memory functions: #SS or #GP. HINT_RECORD: Rec.segment has it. */
+export const HINT_RECORD = 0;
+export const HINT_STACK = 1;
+export const HINT_GENERAL = 2;
 
 /** Rec.link of a branch that leaves its page. */
 export const LINK_NEVER = 1;
@@ -29,7 +34,7 @@ export const Head = {
   page: 8, // u32: machine frame of the first byte
   mode: 12, // u32
   nextInPage: 16, // u32: next block of the frame, or 0
-  bytes: 20, // u32: length of the block's code in bytes
+  bytes: 20, // u32: length of the header and the records in bytes
 } as const;
 
 export const HEAD_SIZE = RECORD_SIZE;

@@ -2,7 +2,7 @@
 //
 // Register operands are addresses read from the record, so one handler serves all registers. Memory is reached through the TLB inline, by
 // slow functions else. A fault leaves the handler at once; nothing was written before it (guarded here, when code is generated).
-import { Op, OpFC, Type, type ValueType } from '../../wasm/opcodes.ts';
+import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import type { OperandSpec, RegisterFile } from '../decode/row.ts';
 import { Exit } from '../exits.ts';
 import { S, SEG, SEG_FIELD, SEGMENT_SIZE, STATE, TLB_READ_ENTRIES, TLB_WRITE_OFFSET } from '../layout.ts';
@@ -19,7 +19,7 @@ import type {
   Width,
 } from '../semantics/ops.ts';
 import { binary, constI32, constI64, type Emitter, load, localNode, type Node, unary } from './emitter.ts';
-import { LINK_NEVER, Rec } from './record.ts';
+import { HINT_GENERAL, HINT_RECORD, HINT_STACK, LINK_NEVER, Rec } from './record.ts';
 import { vectorOpcode } from './vector-opcodes.ts';
 
 /** How a variant's memory operand is addressed. simple: base + displacement; indexed: also index and segment base; full: every rule. */
@@ -61,11 +61,6 @@ export interface Frame {
 /** Functions that handlers call, by name; resolves to an index in the module under construction. */
 export type FunctionIndex = (name: string, params: ValueType[], results: ValueType[]) => number;
 
-/** Hint given to the slow memory functions: which segment a #SS or #GP belongs to. */
-export const HINT_RECORD = 0;
-export const HINT_STACK = 1;
-export const HINT_GENERAL = 2;
-
 const LOADS: Record<Width, number> = { 8: Op.i64Load8U, 16: Op.i64Load16U, 32: Op.i64Load32U, 64: Op.i64Load };
 const STORES: Record<Width, number> = { 8: Op.i64Store8, 16: Op.i64Store16, 32: Op.i64Store32, 64: Op.i64Store };
 const BINARY: Record<BinaryOp, number> = {
@@ -98,8 +93,8 @@ const COMPARE: Record<CompareOp, number> = {
   ge_s: Op.i64GeS,
 };
 const UNARY: Record<UnaryOp, number> = { clz: Op.i64Clz, ctz: Op.i64Ctz, popcnt: Op.i64Popcnt };
-const READ_INDEX_MASK = (TLB_READ_ENTRIES - 1) << 4;
-/** ccAux deltas of flags loaded as such: see flags.ts. */
+/** Of a linear page shifted to a TLB entry's offset; read and write tables have as many entries. */
+const INDEX_MASK = (TLB_READ_ENTRIES - 1) << 4;
 const PAGE_MASK = 0xfffffffffffff000n;
 
 /** Where each register file starts in the engine memory, and log2 of a register's room. */
@@ -512,7 +507,7 @@ export class WasmOps implements Ops {
     const entry = e.local(Type.i32);
     e.get(linear);
     e.op(Op.i64Const, 8, Op.i64ShrU, Op.i32WrapI64);
-    e.i32(READ_INDEX_MASK);
+    e.i32(INDEX_MASK);
     e.op(Op.i32And);
     e.i32(0);
     e.memory(Op.i32Load, STATE + S.tlb);
@@ -966,6 +961,3 @@ export class WasmOps implements Ops {
     this.left = true;
   }
 }
-
-/** memory.copy / memory.fill with the operands on the stack. */
-export const bulk = { copy: [Op.prefixFC, OpFC.memoryCopy, 0, 0], fill: [Op.prefixFC, OpFC.memoryFill, 0] } as const;

@@ -9,7 +9,6 @@ const US = 4;
 const A = 0x20;
 const D = 0x40;
 const PS = 0x80;
-const G = 0x100;
 /** Bit 63 in the high word. */
 const NX = 0x80000000;
 
@@ -23,7 +22,7 @@ export type PagingMode = 'none' | 'bits32' | 'pae' | 'long';
 /** What walks depend on beside the tables: set by the processor whenever control registers change. */
 export interface PagingControls {
   mode: PagingMode;
-  /** Machine frame and byte offset of the top table. */
+  /** Machine address of the top table (outside PAE paging of its frame: the low bits do not count). */
   root: number;
   wp: boolean;
   nxe: boolean;
@@ -49,12 +48,6 @@ export class Paging {
   };
   /** Frame number of the page found (may lie beyond RAM). */
   mfn = 0;
-  writable = false;
-  userPage = false;
-  global = false;
-  executable = false;
-  /** The page's dirty bit, as it is now. */
-  dirty = false;
   /** #PF error code of the last walk that failed. */
   errorCode = 0;
 
@@ -69,16 +62,13 @@ export class Paging {
   }
 
   /**
-   * Translates a linear page (canonical; 32 bits outside long mode). True: the fields above describe the page, accessed and, for a write,
-   * dirty bits are set. False: errorCode is set.
+   * Translates a linear page (canonical; 32 bits outside long mode). True: mfn is its frame, accessed and, for a write, dirty bits are set. False: errorCode is set.
    * @param lo low 32 bits of the linear address, hi its high bits
    */
   walk(lo: number, hi: number, kind: number, user: boolean): boolean {
     switch (this.controls.mode) {
       case 'none':
         this.mfn = lo >>> 12;
-        this.writable = this.userPage = this.executable = this.dirty = true;
-        this.global = false;
         return true;
       case 'long':
         return this.walkLong(lo, hi, kind, user);
@@ -101,32 +91,33 @@ export class Paging {
     return this.ramWords + mfn * (FRAME_SIZE / 4) + index * entryWords;
   }
 
+  /** Of a walk by levels: each level's index, and where its entry is. */
+  private readonly indices = new Int32Array(4);
   private readonly path = new Int32Array(4);
 
+  private get rootFrame(): number {
+    return Math.floor(this.controls.root / FRAME_SIZE);
+  }
+
   private walkLong(lo: number, hi: number, kind: number, user: boolean): boolean {
-    const { controls } = this;
-    const indices = [(hi >>> 7) & 0x1ff, ((hi & 0x7f) << 2) | (lo >>> 30), (lo >>> 21) & 0x1ff, (lo >>> 12) & 0x1ff];
-    return this.descend(controls.root >>> 12, indices, 0, lo, kind, user);
+    this.indices[0] = (hi >>> 7) & 0x1ff;
+    this.indices[1] = ((hi & 0x7f) << 2) | (lo >>> 30);
+    return this.descend(this.rootFrame, 0, lo, kind, user);
   }
 
   private walkPae(lo: number, kind: number, user: boolean): boolean {
     // the four top entries have neither rights nor accessed bits
     const at = this.ramWords + (this.controls.root >>> 2) + (lo >>> 30) * 2;
-    if (this.controls.root >>> 12 >= this.memory.frames || !(this.u32[at] & P)) return this.fault(0, kind, user);
+    if (this.rootFrame >= this.memory.frames || !(this.u32[at] & P)) return this.fault(0, kind, user);
     const table = frameOf(this.u32[at], this.u32[at + 1]);
-    return this.descend(table, [0, 0, (lo >>> 21) & 0x1ff, (lo >>> 12) & 0x1ff], 2, lo, kind, user);
+    return this.descend(table, 2, lo, kind, user);
   }
 
   /** Levels of 64-bit entries: level 0 is the PML4, 3 the page table. */
-  private descend(
-    top: number,
-    indices: readonly number[],
-    first: number,
-    lo: number,
-    kind: number,
-    user: boolean,
-  ): boolean {
-    const { u32, path, controls } = this;
+  private descend(top: number, first: number, lo: number, kind: number, user: boolean): boolean {
+    const { u32, path, indices, controls } = this;
+    indices[2] = (lo >>> 21) & 0x1ff;
+    indices[3] = (lo >>> 12) & 0x1ff;
     let table = top;
     let rights = RW | US;
     let nx = 0;
@@ -159,18 +150,13 @@ export class Paging {
     if (!this.permitted(rights, nx !== 0, kind, user)) return this.fault(PageFault.present, kind, user);
     for (let i = first; i < level; i++) if (!(u32[path[i]] & A)) u32[path[i]] |= A;
     const wanted = kind === AccessKind.write ? A | D : A;
-    if ((low & wanted) !== wanted) {
-      low |= wanted;
-      u32[path[level]] |= wanted;
-    }
-    this.dirty = (low & D) !== 0;
-    this.global = (low & G) !== 0;
+    if ((low & wanted) !== wanted) u32[path[level]] |= wanted;
     return true;
   }
 
   private walk32(lo: number, kind: number, user: boolean): boolean {
     const { u32, controls } = this;
-    const directory = this.entryAt(controls.root >>> 12, lo >>> 22, 1);
+    const directory = this.entryAt(this.rootFrame, lo >>> 22, 1);
     if (directory < 0) return this.fault(PageFault.present | PageFault.reserved, kind, user);
     const pde = u32[directory];
     if (!(pde & P)) return this.fault(0, kind, user);
@@ -192,21 +178,17 @@ export class Paging {
     if (!(u32[directory] & A)) u32[directory] |= A;
     const wanted = kind === AccessKind.write ? A | D : A;
     if ((entry & wanted) !== wanted) u32[leaf] |= wanted;
-    this.dirty = ((entry | wanted) & D) !== 0;
-    this.global = (entry & G) !== 0;
     return true;
   }
 
-  /** Rights rules (SDM Vol. 3A, 4.6.1); fills writable, userPage and executable for the access's privilege. */
+  /** Rights rules (SDM Vol. 3A, 4.6.1). */
   private permitted(rights: number, nx: boolean, kind: number, user: boolean): boolean {
     const { controls } = this;
     const userPage = (rights & US) !== 0;
-    this.userPage = userPage;
-    this.executable = !nx && !(user ? !userPage : userPage && controls.smep);
+    if (kind === AccessKind.execute) return !nx && !(user ? !userPage : userPage && controls.smep);
     const reach = user ? userPage : !(userPage && controls.smap);
-    this.writable = reach && ((rights & RW) !== 0 || (!user && !controls.wp));
-    if (kind === AccessKind.execute) return this.executable;
-    return kind === AccessKind.write ? this.writable : reach;
+    if (kind === AccessKind.read) return reach;
+    return reach && ((rights & RW) !== 0 || (!user && !controls.wp));
   }
 }
 

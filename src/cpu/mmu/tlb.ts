@@ -2,12 +2,10 @@
 //
 // An entry {tag i64, addend i32, flags i32}: tag is the linear page, addend turns a linear address (low 32 bits) into an engine-memory
 // address. Generated code compares the page of an access's last byte with the tag of its first: one comparison for hit and page crossing.
+import { clearJumps, GENERATIONS } from '../jump-cache.ts';
 import {
   FRAME_FLAGS,
   FrameFlag,
-  JUMP_CACHE,
-  JUMP_CACHE_ENTRIES,
-  JUMP_ENTRY_SIZE,
   TLB_BANK_COUNT,
   TLB_BANK_SIZE,
   TLB_BANKS,
@@ -33,6 +31,9 @@ interface Bank {
   generation: number;
   /** Nothing was filled since the last flush. */
   empty: boolean;
+  /** Pages that jump cache entries of one generation may lead into: a filter by page number. */
+  jumpPages: Uint8Array;
+  jumpPagesGeneration: number;
 }
 
 /** Offset and size of the table for an access kind. */
@@ -43,7 +44,7 @@ const TABLES: Record<number, { offset: number; entries: number }> = {
 };
 /** A tag that no page has: its low bits are set. */
 const NO_TAG = -1;
-const GENERATIONS = 1 << 22;
+const JUMP_PAGES = 1024;
 /** More changed frames than this are not looked for one by one: everything is dropped. */
 const MANY_CHANGES = 12;
 
@@ -60,29 +61,38 @@ export class TlbBanks {
     this.i32 = memory.i32;
     for (let i = 0; i < TLB_BANK_COUNT; i++) {
       const address = TLB_BANKS + i * TLB_BANK_SIZE;
-      this.banks.push({ address, root: -1n, user: false, used: 0, generation: this.nextGeneration(), empty: true });
+      this.banks.push({
+        address,
+        root: -1n,
+        user: false,
+        used: 0,
+        generation: this.nextGeneration(),
+        empty: true,
+        jumpPages: new Uint8Array(JUMP_PAGES),
+        jumpPagesGeneration: 0,
+      });
       this.i32.fill(NO_TAG, address >> 2, (address + TLB_BANK_SIZE) >> 2);
     }
     this.current = this.banks[0];
   }
 
-  /** Generations go into 23 bits of the jump cache's salts: when they are used up the cache is cleared and counting starts again. */
+  /** When the generations that salts have room for are used up the jump cache is cleared and counting starts again. */
   private nextGeneration(): number {
     if (++this.generations < GENERATIONS) return this.generations;
-    this.memory.u8.fill(0, JUMP_CACHE, JUMP_CACHE + JUMP_CACHE_ENTRIES * JUMP_ENTRY_SIZE);
+    clearJumps(this.memory);
     this.generations = 0;
     for (const bank of this.banks) bank.generation = ++this.generations;
     return ++this.generations;
   }
 
   /** Makes the bank of an address space current, taking the least recently used one where there is none. */
-  select(root: bigint, user: boolean): Bank {
+  select(root: bigint, user: boolean): void {
     let oldest = this.banks[0];
     for (const bank of this.banks) {
       if (bank.root === root && bank.user === user) {
         bank.used = ++this.clock;
         this.current = bank;
-        return bank;
+        return;
       }
       if (bank.used < oldest.used) oldest = bank;
     }
@@ -91,7 +101,6 @@ export class TlbBanks {
     oldest.user = user;
     oldest.used = ++this.clock;
     this.current = oldest;
-    return oldest;
   }
 
   private flush(bank: Bank): void {
@@ -144,27 +153,19 @@ export class TlbBanks {
     }
   }
 
-  /** Pages that jump cache entries of a bank may stand for: a small filter by page number, cleared with the generation. */
-  private readonly jumpFilter = new Map<Bank, { generation: number; bits: Uint8Array }>();
-
   /** Notes that the jump cache has entries into this page for the current bank. */
   noteJumpInto(lo: number): void {
     const bank = this.current;
-    let filter = this.jumpFilter.get(bank);
-    if (!filter) {
-      filter = { generation: bank.generation, bits: new Uint8Array(1024) };
-      this.jumpFilter.set(bank, filter);
-    } else if (filter.generation !== bank.generation) {
-      filter.generation = bank.generation;
-      filter.bits.fill(0);
+    if (bank.jumpPagesGeneration !== bank.generation) {
+      bank.jumpPagesGeneration = bank.generation;
+      bank.jumpPages.fill(0);
     }
-    filter.bits[(lo >>> 12) & 1023] = 1;
+    bank.jumpPages[(lo >>> 12) & (JUMP_PAGES - 1)] = 1;
     bank.empty = false;
   }
 
   private mayHaveJumps(bank: Bank, lo: number): boolean {
-    const filter = this.jumpFilter.get(bank);
-    return filter !== undefined && filter.generation === bank.generation && filter.bits[(lo >>> 12) & 1023] === 1;
+    return bank.jumpPagesGeneration === bank.generation && bank.jumpPages[(lo >>> 12) & (JUMP_PAGES - 1)] === 1;
   }
 
   /** Drops the write entries of a frame from all banks. */

@@ -1,0 +1,92 @@
+// Linear memory as the processor's TypeScript parts and the hypervisor see it: translated addresses and copies, page by page.
+import type { Breakpoints } from '../breakpoints.ts';
+import { GuestFault, Vector } from '../exits.ts';
+import { FRAME_SIZE } from '../layout.ts';
+import type { EngineMemory } from '../memory.ts';
+import type { Access } from '../types.ts';
+import type { Surroundings } from './data-access.ts';
+import { highHalf, lowHalf } from './linear.ts';
+import type { Mmu } from './mmu.ts';
+import { AccessKind } from './paging.ts';
+
+/** What bytes read as where there is no RAM. */
+const OPEN_BUS = 0xff;
+
+export class LinearMemory {
+  private readonly memory: EngineMemory;
+  private readonly mmu: Mmu;
+  private readonly breakpoints: Breakpoints;
+  private readonly surroundings: Surroundings;
+
+  constructor(memory: EngineMemory, mmu: Mmu, breakpoints: Breakpoints, surroundings: Surroundings) {
+    this.memory = memory;
+    this.mmu = mmu;
+    this.breakpoints = breakpoints;
+    this.surroundings = surroundings;
+  }
+
+  /** See Processor.translate. */
+  translate(linear: bigint, access: Access): number {
+    const { tlb, paging, user } = this.mmu;
+    const lo = lowHalf(linear);
+    const hi = highHalf(linear);
+    this.mmu.requireCanonical(hi, Vector.GP);
+    const kind = access.write ? AccessKind.write : access.execute ? AccessKind.execute : AccessKind.read;
+    if (access.user === user) {
+      const cached = tlb.probe(kind, lo, hi);
+      if (cached) return cached;
+    }
+    if (!paging.walk(lo, hi, kind, access.user)) throw new GuestFault(Vector.PF, paging.errorCode, linear);
+    return paging.mfn < this.memory.frames ? this.memory.frameOffset(paging.mfn) + (lo & 0xfff) : -1;
+  }
+
+  /** See Processor.readLinear. */
+  read(linear: bigint, into: Uint8Array, access: Access = { write: false, user: this.mmu.user }): void {
+    if (this.breakpoints.watching) this.breakpoints.note(linear, into.length, false);
+    this.eachPage(linear, into.length, access, (host, at, length) => {
+      if (host < 0) into.fill(OPEN_BUS, at, at + length);
+      else into.set(this.memory.u8.subarray(host, host + length), at);
+    });
+  }
+
+  /** See Processor.writeLinear. */
+  write(linear: bigint, from: Uint8Array, user: boolean = this.mmu.user): void {
+    if (this.breakpoints.watching) this.breakpoints.note(linear, from.length, true);
+    this.eachPage(linear, from.length, { write: true, user }, (host, at, length) => {
+      if (host < 0) return;
+      const ram = host - this.memory.ramBase;
+      this.surroundings.wroteFrame(ram >>> 12, ram & 0xfff, length);
+      this.memory.u8.set(from.subarray(at, at + length), host);
+    });
+  }
+
+  /** See Processor.fetch. */
+  fetch(linear: bigint, max: number): Uint8Array {
+    const access: Access = { write: false, user: this.mmu.user, execute: true };
+    const out = new Uint8Array(max);
+    const first = Math.min(max, FRAME_SIZE - Number(linear & 0xfffn));
+    this.read(linear, out.subarray(0, first), access);
+    if (first === max) return out;
+    try {
+      this.read(linear + BigInt(first), out.subarray(first), access);
+    } catch (error) {
+      if (!(error instanceof GuestFault)) throw error;
+      return out.subarray(0, first);
+    }
+    return out;
+  }
+
+  private eachPage(
+    linear: bigint,
+    length: number,
+    access: Access,
+    visit: (host: number, at: number, length: number) => void,
+  ): void {
+    for (let done = 0; done < length; ) {
+      const address = this.mmu.wrap(linear + BigInt(done));
+      const size = Math.min(length - done, FRAME_SIZE - Number(address & 0xfffn));
+      visit(this.translate(address, access), done, size);
+      done += size;
+    }
+  }
+}

@@ -1,7 +1,7 @@
 // ENTER, PUSHA and POPA (SDM Vol. 2): several accesses to the stack that must all be possible before anything changes.
 import { R } from '../layout.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
-import { currentStack, mergePointer, movedPointer, peek, peekMany, prepareFrame } from './stack-frames.ts';
+import { currentStack, mergePointer, movedPointer, peek, peekMany, prepareFrame, type Stack } from './stack-frames.ts';
 
 const MAX_LEVEL = 31n;
 /** POPA skips the stored SP. */
@@ -9,6 +9,19 @@ const STORED_SP = 3;
 
 const writeRegister = (old: bigint, width: number, value: bigint): bigint =>
   width === 16 ? (old & ~0xffffn) | value : BigInt.asUintN(width, value);
+
+/** What a read sees of the pushes before it, which are kept back until all of them can be made: the frames may overlap. */
+function pushedAt(stack: Stack, size: number, pushed: readonly bigint[], pointer: bigint, memory: bigint): bigint {
+  let value = memory;
+  for (let k = 0; k < size; k++) {
+    const below = BigInt.asUintN(stack.bits, stack.pointer - pointer - BigInt(k));
+    if (below === 0n || below > BigInt(pushed.length * size)) continue;
+    const slot = Math.ceil(Number(below) / size) - 1;
+    const byte = (pushed[slot] >> BigInt(((slot + 1) * size - Number(below)) * 8)) & 0xffn;
+    value = (value & ~(0xffn << BigInt(k * 8))) | (byte << BigInt(k * 8));
+  }
+  return value;
+}
 
 /** @param frameSize bytes of locals  @param level nesting, modulo 32 */
 const enter: SystemHelper = (core: SystemCore, widthValue, frameSize, level) => {
@@ -19,8 +32,10 @@ const enter: SystemHelper = (core: SystemCore, widthValue, frameSize, level) => 
   const depth = Number(level & MAX_LEVEL);
   const values = [gpr[R.rbp]];
   const frameTemp = movedPointer(stack, -size);
-  for (let i = 1; i < depth; i++)
-    values.push(peek(core, { ...stack, pointer: gpr[R.rbp] - BigInt(i * size) }, 0, size));
+  for (let i = 1; i < depth; i++) {
+    const pointer = gpr[R.rbp] - BigInt(i * size);
+    values.push(pushedAt(stack, size, values, pointer, peek(core, { ...stack, pointer }, 0, size)));
+  }
   if (depth > 0) values.push(frameTemp);
   const frame = prepareFrame(core, stack, size, values);
   const end = mergePointer(stack.bits, stack.pointer, frame.pointer - frameSize);

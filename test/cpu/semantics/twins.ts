@@ -20,6 +20,8 @@ const ROOT_FRAME = 20;
 
 export const DATA = 0x1000_0000n;
 export const CODE = 0x2000_0000n;
+/** The frames of CODE once more, writable. */
+export const CODE_ALIAS = 0x2001_0000n;
 const TABLES = 0xffff_8000_0000_0000n;
 const LDT = TABLES + 0x1000n;
 const TSS = TABLES + 0x2000n;
@@ -162,6 +164,8 @@ function pristineRam(): Uint8Array {
   // accessed already: the interpreter may look at a jump's target before it is reached
   map(CODE, CODE_FRAME, P | U | AD);
   map(CODE + 0x1000n, CODE_FRAME + 1, P | U | AD);
+  map(CODE_ALIAS, CODE_FRAME, P | W | U | AD | NX);
+  map(CODE_ALIAS + 0x1000n, CODE_FRAME + 1, P | W | U | AD | NX);
   [GDT_FRAME, LDT_FRAME, TSS_FRAME].forEach((frame, i) => {
     map(TABLES + BigInt(i * FRAME), frame, P | W | AD);
   });
@@ -190,7 +194,10 @@ export class Twins {
   readonly interpreting = newTwin();
   private readonly evaluating = newTwin();
   private readonly pristine = pristineRam();
-  private readonly evaluator = new Evaluator(this.evaluating.processor);
+
+  constructor() {
+    new Evaluator(this.evaluating.processor).install();
+  }
 
   /** A state in which the registers are 0 and everything else is as the profile wants it. RIP is CODE. */
   state(profile: Profile): CpuState {
@@ -256,10 +263,28 @@ export class Twins {
    * @returns what differs, or null. Errors of the two back ends are thrown.
    */
   run(state: CpuState, patches: readonly [number, Uint8Array][]): string | null {
+    this.start(state, patches);
+    return this.go(1);
+  }
+
+  /** Sets both up afresh. */
+  start(state: CpuState, patches: readonly [number, Uint8Array][]): void {
     this.prepare(this.interpreting, state, patches);
     this.prepare(this.evaluating, state, patches);
-    const interpreted = this.left(this.interpreting, this.interpreting.processor.run(1));
-    const evaluated = this.left(this.evaluating, this.evaluator.evaluateOne());
+  }
+
+  /** Goes on with other registers: what is decoded and translated stays so. */
+  restart(state: CpuState): void {
+    for (const { processor } of [this.interpreting, this.evaluating]) {
+      processor.load(state);
+      processor.selectAddressSpace(BigInt(ROOT_FRAME * FRAME), processor.live.cpl === 3);
+    }
+  }
+
+  /** Runs so many instructions, or to an exit, on both. @returns what differs, or null */
+  go(fuel: number): string | null {
+    const interpreted = this.left(this.interpreting, this.interpreting.processor.run(fuel));
+    const evaluated = this.left(this.evaluating, this.evaluating.processor.run(fuel));
     return this.compare(interpreted, evaluated);
   }
 

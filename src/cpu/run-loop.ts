@@ -74,8 +74,8 @@ export class RunLoop {
       if (result === RunResult.left) {
         // lookup() has handed over
         if (state.get32(S.pending) === 0) continue;
-        // an exit costs at least one instruction, so that a guest that only faults does not stop time
-        if (left === before) left -= this.retire(1);
+        // a fetch that faults costs an instruction as others do, so that a guest that only faults does not stop time
+        if (!this.substitute && state.get32(S.block) === 0) left -= this.retire(1);
         this.instruction.leave();
         if (native && state.get32(S.exit) === Exit.exception && this.delivers()) continue;
         return state.get32(S.exit);

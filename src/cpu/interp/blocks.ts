@@ -169,15 +169,20 @@ export class BlockCache {
     if (reaching) for (const other of reaching) this.dropBlocks(other);
   }
 
+  private markStale(header: number): void {
+    const end = header + this.u32[(header + Head.bytes) >> 2];
+    for (let at = header + HEAD_SIZE; at < end; at += RECORD_SIZE) this.u16[(at + Rec.handler) >> 1] = HANDLER_STALE;
+  }
+
   private dropBlocks(mfn: Mfn): void {
+    if (this.u32[(SCRATCH_BLOCK + Head.page) >> 2] === mfn) this.markStale(SCRATCH_BLOCK);
     const first = this.blocksOfFrame.get(mfn);
     if (first === undefined) return;
     this.statistics.dropped++;
     for (let header = first; header; header = this.u32[(header + Head.nextInPage) >> 2]) {
       const offset = this.u32[(header + Head.offset) >> 2];
       this.blocks.delete(keyOf(mfn, offset, this.u32[(header + Head.mode) >> 2]));
-      const end = header + this.u32[(header + Head.bytes) >> 2];
-      for (let at = header + HEAD_SIZE; at < end; at += RECORD_SIZE) this.u16[(at + Rec.handler) >> 1] = HANDLER_STALE;
+      this.markStale(header);
     }
     this.blocksOfFrame.delete(mfn);
     this.unmarkCode(mfn);

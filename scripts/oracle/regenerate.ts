@@ -19,7 +19,7 @@ try {
     stdio: 'inherit',
   });
   const only = process.argv[2] ? new RegExp(process.argv[2]) : undefined;
-  const { families, report } = generateAll(program, only);
+  const { families, report } = generateAll(program, { only });
   for (const note of report.notes) console.log(note);
   console.log('dropped:', report.dropped);
   const target = join(root, 'test/fixtures/cpu');

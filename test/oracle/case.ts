@@ -92,6 +92,8 @@ export interface Case {
   /** General registers (a bit each) whose values are this machine's own: time, random numbers, CPUID. */
   ignoredRegisters: number;
   ignored: Ignored[];
+  /** initialOf the input, where it was computed already. */
+  initial?: Initial;
 }
 
 /** How exactly x87 and XMM results are defined. */

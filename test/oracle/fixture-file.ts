@@ -191,7 +191,7 @@ function readCase(r: Reader, group: string): Case {
   const ignored: Ignored[] = [];
   for (let n = r.u8(); n > 0; n--) ignored.push({ offset: r.varint(), length: r.varint() });
   const outcome: Outcome = { vector, error, address, rip, rflags, gpr, fxsave, selectors, fsBase, gsBase, changes };
-  return { input, outcome, undefinedFlags, ignoredRegisters, ignored };
+  return { input, outcome, undefinedFlags, ignoredRegisters, ignored, initial: before };
 }
 
 export function writeFixture(groups: readonly Group[]): Uint8Array {

@@ -13,7 +13,7 @@ const files = readdirSync(FIXTURES).filter(f => f.endsWith('.bin.gz') && !f.star
 /** The evaluator is slow, and compared with the interpreter case by case elsewhere: here it runs one case in so many. */
 const BACK_ENDS: [string, () => BackEnd, every: number][] = [
   ['interpreter', interpreterBackEnd, 1],
-  ['evaluator', evaluatorBackEnd, 5],
+  ['evaluator', evaluatorBackEnd, 2],
 ];
 
 /** Lines shown of a long list of differences. */

@@ -205,8 +205,20 @@ function normalize(p: Pending, r: NativeResult): Outcome | string {
   return outcome;
 }
 
-/** All groups of a family, run natively. `program` is the compiled run-cases.c. */
-export function generateAll(program: string, only?: RegExp): { families: Map<Family, Group[]>; report: Report } {
+export interface GenerateOptions {
+  /** Encodings by name; all where absent. */
+  only?: RegExp | undefined;
+  /** How many times the usual number of cases, and from which seed on: for runs that are not kept. */
+  scale?: number;
+  seed?: number;
+}
+
+/** All groups of all families, run natively. `program` is the compiled run-cases.c. */
+export function generateAll(
+  program: string,
+  options: GenerateOptions = {},
+): { families: Map<Family, Group[]>; report: Report } {
+  const { only, scale = 1, seed: firstSeed = 0 } = options;
   const report: Report = { dropped: {}, notes: [] };
   const pending: Pending[] = [];
   const families = new Map<Family, Group[]>();
@@ -217,9 +229,9 @@ export function generateAll(program: string, only?: RegExp): { families: Map<Fam
     for (const mode of MODES) {
       const form = formOf(e.code, mode, new Prng(hashName(e.name), mode));
       if (!form) continue;
-      let seed = mode * 1000;
+      let seed = mode * 1000 + firstSeed;
       const trivial = !form.modrm && e.family === 'integer' && !form.registerInOpcode ? 2 : 1;
-      const wanted = Math.ceil(COUNTS[e.family][mode] / trivial);
+      const wanted = Math.ceil((COUNTS[e.family][mode] * scale) / trivial);
       let made = 0;
       for (let tries = 0; made < wanted && tries < wanted * 12; tries++) {
         const p = draft(e, form, group, seed++);

@@ -5,7 +5,7 @@ import type { Row } from '../decode/row.ts';
 import type { Width } from '../semantics/ops.ts';
 import { Emitter } from './emitter.ts';
 import { emitRun } from './main.ts';
-import type { FunctionIndex, Variant } from './wasm-ops.ts';
+import type { FunctionIndex, Variant } from './variant.ts';
 
 /** Functions that the processor gives the core; addresses are split in 32-bit halves where that spares BigInts. */
 export interface CoreImports {

@@ -1,5 +1,5 @@
 // Handlers: one per instruction variant. Hot ones are cases of the interpreter's main function, the rest are functions behind a table,
-// generated when a variant is first decoded, a row's variants at a time.
+// each generated as a module of its own when the variant is first decoded (a boot needs some hundreds, of nearly as many rows and widths).
 import { ModuleBuilder, type Signature, signature } from '../../wasm/module.ts';
 import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import type { Instruction } from '../decode/decoder.ts';
@@ -15,8 +15,8 @@ import {
   type MemoryForm,
   REGISTER_FILES,
   type Variant,
-  WasmOps,
-} from './wasm-ops.ts';
+} from './variant.ts';
+import { WasmOps } from './wasm-ops.ts';
 
 const HANDLER_SIGNATURE: Signature = signature([Type.i32], [Type.i32]);
 const REGISTER_FIELDS = [Rec.a, Rec.b, Rec.c];

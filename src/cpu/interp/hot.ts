@@ -3,7 +3,7 @@
 import type { Row } from '../decode/row.ts';
 import type { EncodingTable } from '../decode/table.ts';
 import type { Width } from '../semantics/ops.ts';
-import type { MemoryForm, Variant } from './wasm-ops.ts';
+import type { MemoryForm, Variant } from './variant.ts';
 
 type Hot = [patterns: string[], widths: Width[], forms: MemoryForm[]];
 const REG: MemoryForm[] = ['none'];

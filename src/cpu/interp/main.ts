@@ -17,7 +17,7 @@ import {
   LINK_NEVER,
   Rec,
 } from './record.ts';
-import type { Frame, FunctionIndex, Variant } from './wasm-ops.ts';
+import type { Frame, FunctionIndex, Variant } from './variant.ts';
 
 const { i32, i64 } = Type;
 const RECORD_SHIFT = Math.log2(RECORD_SIZE);

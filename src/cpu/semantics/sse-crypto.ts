@@ -31,10 +31,10 @@ function multiply32(o: Ops, x: Value, y: Value): Value {
     let sum: Value | null = null;
     for (let i = 0; i < 4; i++) {
       const part = o.bin('mul', xs[i], ys[(r - i) & 3]);
-      sum = sum ? o.bin('xor', sum, part) : part;
+      sum = sum !== null ? o.bin('xor', sum, part) : part;
     }
     const places = o.bin('and', sum!, o.const(BigInt.asUintN(64, EVERY_FOURTH << BigInt(r))));
-    product = product ? o.bin('or', product, places) : places;
+    product = product !== null ? o.bin('or', product, places) : places;
   }
   return o.let(product!);
 }

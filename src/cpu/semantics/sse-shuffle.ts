@@ -41,7 +41,7 @@ function spreadFields(o: Ops, imm: Value, first: number, count: number, laneBits
   for (let i = 0; i < count; i++) {
     const f = o.bin('and', o.bin('shr_u', imm, o.const(2 * (first + i))), o.const(3));
     const placed = o.bin('shl', f, o.const(i * laneBits));
-    sum = sum ? o.bin('or', sum, placed) : placed;
+    sum = sum !== null ? o.bin('or', sum, placed) : placed;
   }
   return sum!;
 }

@@ -13,6 +13,7 @@ import type { GrantRef } from './shared-entries.ts';
 import { GrantError } from './status.ts';
 
 const PAGE_SIZE = 4096;
+const CONTROL_DOMAIN = 0;
 
 export interface MapRequest {
   hostAddr: bigint;
@@ -40,7 +41,8 @@ export function mapGrant(
   if (kinds.length === 0) throw new GrantError('bad_gntref');
   if (!user.isPv) throw new GrantError('general_error'); // mappings of HVM domains come with their page tables
   const owner = user.hypervisor.domains.get(dom);
-  if (!owner) throw new GrantError('bad_domain');
+  // where no guest is the control domain the host's daemons are: it exists, and has granted nothing
+  if (!owner) throw new GrantError(dom === CONTROL_DOMAIN ? 'general_error' : 'bad_domain');
   const handle = user.grants.maptrack.allocate();
   if (handle === null) throw new GrantError('no_space');
   try {

@@ -213,6 +213,8 @@ describe('mapping', () => {
     expect(status(512)).toBe(GNTST.bad_gntref);
     expect(status(0xffffffff)).toBe(GNTST.bad_gntref);
     expect(status(9, 0)).toBe(GNTST.bad_gntref);
+    // nobody is domain 0 here, so it stands for the host, which grants nothing (XSA-316)
+    expect(map({ ref: 8, dom: 0, flags: GNTMAP.host_map }).status).toBe(GNTST.general_error);
     expect(map({ ref: 9, dom: 99, flags: GNTMAP.host_map }).status).toBe(GNTST.bad_domain);
     expect(map({ ref: 9, dom: SELF, flags: GNTMAP.host_map }).status).toBe(GNTST.bad_domain);
   });

@@ -39,3 +39,20 @@ it('is decoded afresh where another frame stands behind it', () => {
   expect(m.cpu.run(1)).toBe(Exit.fuel);
   expect(m.get(R.rax)).toBe(0x88776611n);
 });
+
+it('is noticed when written to, also after the code of its second page was dropped for a third', () => {
+  const m = machine();
+  const third = second + PAGE;
+  m.page(third, PRESENT);
+  // a jump to the second page's end, where mov ecx, imm32 crosses into the third
+  const end = third - 2;
+  m.put(second + 3, Uint8Array.of(0xe9, ...new Uint8Array(Uint32Array.of(end - (second + 8)).buffer)));
+  m.put(end, Uint8Array.of(0xb9, 1, 2, 3, 4, 0xeb, 0xfe));
+  expect(m.cpu.run(3)).toBe(Exit.fuel);
+  expect([m.get(R.rax), m.get(R.rcx)]).toEqual([0x44332211n, 0x04030201n]);
+  m.put(third, Uint8Array.of(5, 6, 7));
+  m.put(second, Uint8Array.of(0x66, 0x77, 0x88));
+  m.state.rip = BigInt(start);
+  expect(m.cpu.run(3)).toBe(Exit.fuel);
+  expect([m.get(R.rax), m.get(R.rcx)]).toEqual([0x88776611n, 0x07060501n]);
+});

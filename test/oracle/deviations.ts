@@ -35,6 +35,18 @@ export const DEVIATIONS: readonly Deviation[] = [
     applies: (_, { outcome }, difference) =>
       [12, 13].includes(outcome.vector) && /^raised 14\([0-9a-f]+\) at 7ffffffff/.test(difference),
   },
+  {
+    // ARPL checks its operand for writing before it knows whether it writes.
+    name: 'ARPL of a read-only operand that needs no change',
+    applies: ({ name }, { outcome }, difference) =>
+      name.startsWith('Arpl') && outcome.vector < 0 && /^raised (13\(0\)|14\(7\))/.test(difference),
+  },
+  {
+    // A far return to another ring: the outer stack is read after the selector's checks, not before.
+    name: 'far return with a bad selector and an unreadable outer stack',
+    applies: ({ name }, { outcome }, difference) =>
+      name.startsWith('Retf') && outcome.vector === 14 && difference.startsWith('raised 13('),
+  },
 ];
 
 /** The deviation that explains a difference, or null. */

@@ -422,15 +422,12 @@ function nearSingles(got: Uint8Array, want: Uint8Array): boolean {
   return true;
 }
 
-/** Transcendentals: within a few units in the last place of 64 bits. */
+/** Transcendentals: within a few units in the last place of 64 bits, also across a power of two. */
 function nearExtended(got: Uint8Array, want: Uint8Array): boolean {
-  const value = (b: Uint8Array): [bigint, number] => {
+  const place = (b: Uint8Array): bigint => {
     const v = new DataView(b.buffer, b.byteOffset, 10);
-    return [v.getBigUint64(0, true), v.getUint16(8, true)];
+    return (BigInt(v.getUint16(8, true)) << 63n) | BigInt.asUintN(63, v.getBigUint64(0, true));
   };
-  const [a, ea] = value(got);
-  const [b, eb] = value(want);
-  if (ea !== eb) return false;
-  const distance = a > b ? a - b : b - a;
-  return distance <= 4n;
+  const distance = place(got) - place(want);
+  return distance <= 4n && distance >= -4n;
 }

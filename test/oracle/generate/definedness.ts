@@ -3,7 +3,7 @@
 import iced from 'iced-x86';
 import { type Ignored, type Initial, Precision } from '../case.ts';
 import { FX } from '../initial-state.ts';
-import { backingOffset } from '../places.ts';
+import { backingOffset, USER_CS64 } from '../places.ts';
 
 const { OpKind, Register, RegisterExt, RflagsBits } = iced;
 
@@ -92,6 +92,13 @@ export function isOutOfDomain(name: string, i: iced.Instruction, initial: Initia
     return true;
   // whether the permission is looked at before a count of 0 is
   if (/^(Ins|Outs)[bwd]_/.test(name) && i.hasRepPrefix && initial.gpr[1] === 0n) return true;
+  // how many of its bytes #UD waits for
+  if (name.startsWith('Ud1') && initial.patches[0].bytes.length < i.length) return true;
+  // pushes of a far call to compatibility mode: by which mode's stack pointer
+  if (/^Call_m16/.test(name) && initial.selectors.cs === USER_CS64 && initial.gpr[4] >> 32n !== 0n) return true;
+  // intermediate sums of a bit string's address that are not canonical
+  if (/^Bt[src]?_rm64_r64/.test(name) && i.op0Kind === OpKind.Memory && /^(FS|GS)$/.test(Register[i.memorySegment]))
+    return true;
   // a write check where nothing is written
   if (name.startsWith('Arpl') && i.memorySegment === Register.CS) return true;
   return landsInside(i);

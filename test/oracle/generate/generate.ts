@@ -183,6 +183,9 @@ function normalize(p: Pending, r: NativeResult): Outcome | string {
   if (outcome.vector === 14 && outcome.address >= 0x7fff_ffff_f000n) return 'page fault beyond user space';
   // How much of several stores is done before one faults is nobody's business, except for repeated strings.
   if (outcome.vector >= 0 && outcome.changes.length > 0 && p.family !== 'string') return 'stored before its exception';
+  if (outcome.vector >= 0 && /^Popa/.test(p.group.name) && outcome.gpr.some((v, i) => v !== before.gpr[i]))
+    return 'some registers popped before its exception';
+  if (/^Rd(rand|seed)/.test(p.group.name) && outcome.vector < 0 && !(outcome.rflags & 1n)) return 'no random number';
   if (p.input.mode !== 64) {
     outcome.gpr = outcome.gpr.slice();
     for (let i = 0; i < 16; i++) outcome.gpr[i] = i < 8 ? outcome.gpr[i] & 0xffffffffn : before.gpr[i];

@@ -533,7 +533,18 @@ function shapeReturn(d: Draft, prng: Prng, stack: bigint): boolean {
       ? mode === 64
         ? 0x33
         : prng.pick([0x23, Ldt.code32])
-      : prng.pick([0x23, 0x33, Ldt.conforming, Ldt.notPresent, 0, 0x10, 0x22, 0x2b, Ldt.executeOnly, Ldt.code16]);
+      : prng.pick([
+          0x23,
+          0x33,
+          Ldt.conforming,
+          Ldt.notPresent,
+          0,
+          0x10,
+          0x22,
+          0x2b,
+          Ldt.executeOnly,
+          mode === 64 ? 0x23 : Ldt.code16,
+        ]);
     words.push(BigInt(selector));
   }
   if (name.startsWith('Iret')) {

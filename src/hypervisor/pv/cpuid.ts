@@ -13,7 +13,6 @@ export interface CpuidResult {
 
 /** What of the vCPU shows in CPUID. */
 export interface CpuidContext {
-  vcpuId: number;
   /** CR4.OSXSAVE as the guest sees it, or forced on for its kernel (see emulate.ts). */
   osxsave: boolean;
   xcr0: bigint;
@@ -81,7 +80,8 @@ export function pvCpuid(model: CpuModel, context: CpuidContext, leaf: number, su
   if (leaf >= XEN_BASE && leaf <= XEN_MAX_LEAF) return xenLeaf(context, leaf, subleaf >>> 0);
   const result = { ...policyLeaf(model, leaf, subleaf >>> 0) };
   if (leaf === 1) {
-    result.ebx = ((result.ebx & 0x00ffffff) | ((context.vcpuId * 2) << 24)) >>> 0;
+    // The initial APIC id: PV guests have none, so it is 0 for every vCPU.
+    result.ebx = (result.ebx & 0x00ffffff) >>> 0;
     if (context.osxsave && result.ecx & (1 << 26)) result.ecx = (result.ecx | OSXSAVE) >>> 0;
   } else if (leaf === 0xd && subleaf === 0) {
     result.ebx = xsaveSize(model, context.xcr0);

@@ -285,7 +285,6 @@ function operandAddress(vcpu: Vcpu, i: PrivilegedInstruction, offset: bigint): b
 function cpuidContext(vcpu: Vcpu, osxsaveLeak: boolean): Parameters<typeof pvCpuid>[1] {
   const { hypervisor } = vcpu.domain;
   return {
-    vcpuId: vcpu.id,
     osxsave: osxsaveLeak || (vcpu.pv.cr4 & CR4_OSXSAVE) !== 0n,
     xcr0: vcpu.cpu.get(S.xcr0),
     tscKHz: Number(hypervisor.clock.tscHz / 1000n),

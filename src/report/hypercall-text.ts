@@ -5,7 +5,7 @@ import { errnoName } from '../hypervisor/errors.ts';
 import type { HypercallRecord } from './boot.ts';
 import type { HypercallText } from './verdict.ts';
 
-const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
+export const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   set_trap_table: ['traps'],
   mmu_update: ['reqs', 'count', 'pdone', 'foreigndom'],
   set_gdt: ['frames', 'entries'],

@@ -1,5 +1,5 @@
 // Whole-process time of a boot to power-off: `domzero check --modes pv` beside QEMU (TCG) with genuine Xen, which boots the same kernel and
-// initramfs as Dom0 with as much memory. Both run in turn, so that a busy machine hurts both. Debian's qemu-system-x86 and
+// initramfs as Dom0 with as much memory. Both start from the same bzImage and initramfs, and run in turn, so that a busy machine hurts both. Debian's qemu-system-x86 and
 // xen-hypervisor-*-amd64 packages must be installed.
 //   npx tsx bench/boot.ts KERNEL.deb [rounds]
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -63,7 +63,7 @@ async function main(): Promise<void> {
         ...['-display', 'none', '-no-reboot', '-monitor', 'none', '-serial', `file:${join(folder, 'console')}`],
       ]);
     const domzero = () =>
-      measure(process.execPath, ['bin/domzero', 'check', file, '--modes', 'pv', '--memory', `${MEMORY_MIB}M`]);
+      measure(process.execPath, ['bin/domzero', 'check', kernel, '--modes', 'pv', '--memory', `${MEMORY_MIB}M`]);
     execFileSync(process.execPath, ['bin/domzero', '--version']); // builds where needed
     const ours: Sample[] = [];
     const theirs: Sample[] = [];

@@ -6,7 +6,7 @@ import { fninit, fxrstorX87, fxsaveX87 } from '../float/x87.ts';
 import { ModeBit, R, S } from '../layout.ts';
 import type { CpuState } from '../state.ts';
 import type { Helper, HelperCore } from './core.ts';
-import { requireWritable, writeWhole } from './whole-store.ts';
+import { requireWritable } from './whole-store.ts';
 import { x87Of } from './x87.ts';
 
 const LEGACY_SIZE = 512;
@@ -110,7 +110,8 @@ function fxsave(core: HelperCore, width: bigint, linear: bigint): void {
   view.setUint32(MXCSR, state.get32(S.mxcsr), true);
   view.setUint32(MXCSR_MASK_FIELD, MXCSR_MASK, true);
   if (vectors) saveVectors(state, 0, image, XMM);
-  writeWhole(core, linear, image);
+  requireWritable(core, linear, LEGACY_SIZE); // also the bytes behind the registers, which stay as they are
+  core.writeLinear(linear, image);
 }
 
 function fxrstor(core: HelperCore, width: bigint, linear: bigint): void {

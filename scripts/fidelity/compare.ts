@@ -8,19 +8,12 @@ import { parseArgs } from 'node:util';
 import { errnoName } from '../../src/hypervisor/errors.ts';
 import { align, type Pair } from './align.ts';
 import { compareLogs } from './console-log.ts';
-import { type Difference, knownCause } from './known-differences.ts';
+import { difference, nameOf } from './differences.ts';
+import { knownCause } from './known-differences.ts';
 import { record } from './record.ts';
 import type { Seen } from './seen.ts';
 import { shapes } from './shapes.ts';
 import { kernelLines, readTrace } from './trace-file.ts';
-
-function difference({ theirs, ours, moved }: Pair<Seen>): Difference | null {
-  if (theirs === null) return 'only ours';
-  if (ours === null) return 'only theirs';
-  if (theirs.result !== ours.result) return 'result';
-  if (shapes(theirs).join() !== shapes(ours).join()) return 'arguments';
-  return moved ? 'order' : null;
-}
 
 const argumentsText = (seen: Seen) => shapes(seen).join(', ');
 function resultText({ result }: Seen): string {
@@ -35,15 +28,13 @@ function both({ theirs, ours }: Pair<Seen>, text: (seen: Seen) => string): strin
   return `${a} / ${b}`;
 }
 
-const nameOf = ({ call, isLaterError }: Seen) => `${call}${isLaterError ? ' (later, failing)' : ''}`;
-
-function table(pairs: readonly Pair<Seen>[]): { lines: string[]; unexplained: number } {
+function table(pairs: readonly Pair<Seen>[], reference: number): { lines: string[]; unexplained: number } {
   const lines = ['| call | arguments | result | genuine Xen / domzero | cause |', '| --- | --- | --- | --- | --- |'];
   let unexplained = 0;
   for (const pair of pairs) {
     const name = nameOf((pair.theirs ?? pair.ours)!);
     const found = difference(pair);
-    const cause = found === null ? '' : knownCause(name, found);
+    const cause = found === null ? '' : knownCause(name, found, reference);
     if (cause === null) unexplained++;
     const cells = [
       `\`${name}\``,
@@ -74,7 +65,7 @@ async function main(): Promise<number> {
       cpus: { type: 'string', default: '2' },
       memory: { type: 'string', default: '256' },
       cpu: { type: 'string', default: 'epyc' },
-      append: { type: 'string', default: 'ignore_loglevel' },
+      append: { type: 'string', default: '' },
       console: { type: 'string' },
     },
   });
@@ -87,8 +78,9 @@ async function main(): Promise<number> {
     cpu: values.cpu,
     commandLine: `console=hvc0 ${values.append}`.trim(),
   });
-  const pairs = align(readTrace(trace, Number(values.domain)), recording.seen, nameOf);
-  const { lines, unexplained } = table(pairs);
+  const reference = Number(values.domain);
+  const pairs = align(readTrace(trace, reference), recording.seen, nameOf);
+  const { lines, unexplained } = table(pairs, reference);
   console.log(`${summary(pairs)}\n\n${lines.join('\n')}`);
   if (values.console === undefined) return unexplained > 0 ? 1 : 0;
   const [from, to] = values.console.split(',').map(text => (text === '' ? null : new RegExp(text)));

@@ -5,7 +5,7 @@ export function masked(line: string): string | null {
   const match = /^(?:\(early\) )?\[ *\d+\.\d{6}\] ?(.*)$/.exec(line);
   if (match === null) return null;
   return match[1]
-    .replace(/0x[0-9a-f]+/gi, '0x#')
+    .replace(/0x[0-9a-f]+/gi, '#')
     .replace(/\b(?=[0-9a-f]*\d)[0-9a-f]{6,}\b/gi, '#')
     .replace(/\d+(?:\.\d+)?/g, '#')
     .trim();

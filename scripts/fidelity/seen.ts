@@ -29,13 +29,17 @@ const PLATFORM: Readonly<Record<number, string>> = {
   50: 'firmware_info', 51: 'enter_acpi_sleep', 55: 'get_cpuinfo', 62: 'resource_op', 63: 'get_symbol',
 }; // biome-ignore format: a table
 
+/** public/xenpmu.h. */
+const XENPMU = ['mode_get', 'mode_set', 'feature_get', 'feature_set', 'init', 'finish', 'lvtpc_set', 'flush'];
+
 /** Hypercalls whose first argument is a command; the others are one thing, but for those below. */
-const BY_COMMAND = new Set([12, 17, 18, 20, 24, 29, 30, 32, 33, 34, 40]);
+const BY_COMMAND = new Set([12, 17, 18, 20, 24, 29, 30, 32, 33, 34]);
 const UPDATE_VA_MAPPING = 14;
 const VM_ASSIST = 21;
 const SET_DEBUGREG = 8;
 const SET_SEGMENT_BASE = 25;
 const MEMORY_OP = 12;
+const XENPMU_OP = 40;
 const MMUEXT_OP = 26;
 const PLATFORM_OP = 7;
 
@@ -46,6 +50,7 @@ function operation(number: number, args: readonly bigint[]): string | null {
   if (number === VM_ASSIST) return `${VM_ASSISTS[second] ?? `type ${second}`}`;
   if (number === SET_DEBUGREG) return `dr${first}`;
   if (number === SET_SEGMENT_BASE) return SEGMENT_BASES[first] ?? `base ${first}`;
+  if (number === XENPMU_OP) return XENPMU[first] ?? `operation ${first}`;
   if (!BY_COMMAND.has(number)) return null;
   const command = number === MEMORY_OP ? first & 0x3f : first;
   const name = hypercallRow('pv64', number)?.handler.operationOf?.([BigInt(command), ...args.slice(1)]);

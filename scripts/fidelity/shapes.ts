@@ -21,7 +21,7 @@ const MACHINE_ADDRESSES = new Set(['update_descriptor 0']);
 const TABLE_ENTRIES = new Set(['update_va_mapping 1']);
 const FLAGS_AND_POINTERS = new Set(['update_va_mapping 2']);
 
-/** Each argument that the hypercall has, as far as the trace knows it: "image", "0x10", "frame|0x063|NX". */
+/** Each argument that the hypercall has, as far as the trace knows it: "image", "0x10", "frame+0x063+NX". */
 export function shapes({ number, args }: Seen): string[] {
   if (number === null) return [];
   const name = hypercallRow('pv64', number)?.name ?? '';
@@ -42,10 +42,5 @@ function shape(value: bigint): string {
 
 function entryShape(value: bigint): string {
   if (value === 0n) return '0x0';
-  return `frame|0x${(value & PTE_FLAGS).toString(16).padStart(3, '0')}${value & NX ? '|NX' : ''}`;
-}
-
-/** "0", "-ENOSYS" would need names that the traces do not have: numbers as they are. */
-export function resultText({ result }: Seen): string {
-  return result === null ? '' : String(result);
+  return `frame+0x${(value & PTE_FLAGS).toString(16).padStart(3, '0')}${value & NX ? '+NX' : ''}`;
 }

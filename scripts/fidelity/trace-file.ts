@@ -2,7 +2,7 @@
 //   (XEN) HC 2 d0 pv64 nr=17 sub=0x6 a=6,ffffffff82a03e80,... ret=0    a hypercall that a domain makes for the first time
 //   (XEN) HC-ERR 19 d0 pv64 nr=7 sub=0 a=... ret=-3                    one of those that fails later for the first time
 //   (XEN) SUB 10 d0 mmuext_op 0x3                                      an operation of a batch
-// Arguments are hexadecimal, results are signed 32-bit numbers.
+// Arguments are hexadecimal, results decimal.
 
 import { batchName, callName, type Seen } from './seen.ts';
 
@@ -18,9 +18,8 @@ export function readTrace(text: string, domain: number): Seen[] {
     if (call !== null && Number(call[2]) === domain) {
       const number = Number(call[3]);
       const args = call[4].split(',').map(word => BigInt(`0x${word}`));
-      // Printed as an unsigned number where it is a 32-bit -1.
-      const result = BigInt.asIntN(32, BigInt(call[5]));
-      list.push({ call: callName(number, args), isLaterError: call[1] === 'HC-ERR', number, args, result });
+      const isLaterError = call[1] === 'HC-ERR';
+      list.push({ call: callName(number, args), isLaterError, number, args, result: BigInt(call[5]) });
     }
     const batch = BATCH.exec(line);
     if (batch !== null && Number(batch[1]) === domain) {

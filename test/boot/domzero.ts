@@ -106,7 +106,12 @@ export interface Checked {
 }
 
 /** `domzero check` of one kernel in one mode. */
-export async function check(files: readonly string[], mode: Mode, machine: Machine = {}): Promise<Checked> {
+export async function check(
+  files: readonly string[],
+  mode: Mode,
+  machine: Machine = {},
+  more: readonly string[] = [],
+): Promise<Checked> {
   const json = scratchPath('results.json');
   const logs = scratchPath('logs');
   const written = ['--json', json, '--logs', logs];
@@ -116,6 +121,7 @@ export async function check(files: readonly string[], mode: Mode, machine: Machi
     ...['--modes', mode],
     ...machineArguments(machine),
     ...written,
+    ...more,
   ]);
   if (status === null || status === 2) throw new Error(`domzero could not do it: ${err}${out}`);
   const { results } = JSON.parse(readFileSync(json, 'utf8')) as { results: Result[] };

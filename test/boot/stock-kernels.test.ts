@@ -5,7 +5,7 @@ import type { TestKernel } from '../../src/platform/node/debian/test-kernels.ts'
 import { type Checked, check, type Machine, machineName } from './domzero.ts';
 import { EXHAUSTIVE, ownKernels, testWith } from './kernels.ts';
 
-const KERNELS: readonly TestKernel[] = ['generic', 'cloud', 'rt'];
+const KERNELS: readonly TestKernel[] = ['generic', 'cloud'];
 
 /** Every kernel with one CPU and with several; sizes and processors on the smallest, where they hardly depend on the kernel. */
 const SOME: ReadonlyArray<readonly [TestKernel, Machine]> = [
@@ -18,8 +18,6 @@ const SOME: ReadonlyArray<readonly [TestKernel, Machine]> = [
   ['cloud', { memory: '2G' }],
   ['cloud', { cpu: 'epyc-rome' }],
   ['cloud', { cpu: 'skylake', cpus: 4 }],
-  ['rt', {}],
-  ['rt', { cpus: 4 }],
 ];
 
 function* everything(): Generator<readonly [TestKernel, Machine]> {
@@ -52,6 +50,15 @@ describe.concurrent('as PV guests', { timeout: 3_600_000 }, () => {
   for (const [which, machine] of EXHAUSTIVE ? everything() : SOME) {
     testWith(which, machineName(machine), async kernel => expectPass(await check(kernel, 'pv', machine), machine));
   }
+
+  // 6.1.192's rt flavour does not survive its own deferred RCU work as a PV guest: genuine Xen 4.17 shows the same (docs/fidelity.md).
+  // Debian's next one may be mended: then this says so, and belongs to the list above.
+  testWith('rt', 'livelocks, as on genuine Xen, and the check says how', async kernel => {
+    const { result, status, text } = await check(kernel, 'pv', {}, ['--timeout', '75']);
+    expect(status, text).toBe(1);
+    expect(result.verdict, text).toBe('timeout');
+    expect(result.stages.map(stage => stage.name)).toContain('kernel');
+  });
 
   for (const { name, files } of ownKernels()) {
     test(name, async () => expectPass(await check(files, 'pv'), {}));

@@ -8,7 +8,14 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/boot/**', 'test/oracle/**'] },
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/boot/**', 'test/oracle/**'],
+          // Many small files: loading the sources anew for each takes as long as the tests themselves.
+          pool: 'threads',
+          isolate: false,
+        },
       },
       { extends: true, test: { name: 'oracle', include: ['test/oracle/**/*.test.ts'], testTimeout: 600_000 } },
       { extends: true, test: { name: 'boot', include: ['test/boot/**/*.test.ts'], testTimeout: 600_000 } },

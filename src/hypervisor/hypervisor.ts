@@ -1,6 +1,7 @@
 // The hypervisor: one processor, its frames, the domains on it.
 import type { EngineMemory } from '../cpu/memory.ts';
 import type { Processor } from '../cpu/types.ts';
+import type { Clock } from '../machine/time/clock.ts';
 import { Domain, type DomainConfig, type DomId, type MemoryMapEntry, ShutdownReason } from './domain.ts';
 import { DOMID_FIRST_RESERVED, DOMID_SELF } from './domain-ids.ts';
 import { XenError } from './errors.ts';
@@ -15,7 +16,6 @@ import { FrameTable } from './memory/frame-table.ts';
 import { M2p } from './memory/m2p.ts';
 import { framesHeldByOthers, relinquishMemory } from './memory/relinquish.ts';
 import { protectedStore } from './memory/writable-tables.ts';
-import type { Clock } from './time/clock.ts';
 import { VcpuTime } from './time/vcpu-time.ts';
 import { Watchdogs } from './time/watchdog.ts';
 import { Vcpu } from './vcpu.ts';

@@ -19,7 +19,7 @@ import type { HostPort } from '../hypervisor/events/host-port.ts';
 import { type HostMapping, mapForHost } from '../hypervisor/grants/host-access.ts';
 import { Hypervisor } from '../hypervisor/hypervisor.ts';
 import { REAL_TIME_RUN, Scheduler } from '../hypervisor/schedule.ts';
-import { Clock, RealTicks, VirtualTicks } from '../hypervisor/time/clock.ts';
+import { Clock, RealTicks, VirtualTicks } from '../machine/time/clock.ts';
 import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
 import { XsError } from '../protocols/xenstore.ts';
 import { BuildError } from './builder/error.ts';

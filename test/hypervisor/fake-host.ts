@@ -7,8 +7,8 @@ import type { Access, Processor } from '../../src/cpu/types.ts';
 import type { Domain, DomainConfig } from '../../src/hypervisor/domain.ts';
 import { invoke } from '../../src/hypervisor/hypercalls/dispatch.ts';
 import { Hypervisor } from '../../src/hypervisor/hypervisor.ts';
-import { Clock, VirtualTicks } from '../../src/hypervisor/time/clock.ts';
 import type { Vcpu } from '../../src/hypervisor/vcpu.ts';
+import { Clock, VirtualTicks } from '../../src/machine/time/clock.ts';
 
 const FRAMES = 2048;
 

@@ -9,8 +9,8 @@ import { errnoName } from '../../src/hypervisor/errors.ts';
 import { dispatch } from '../../src/hypervisor/hypercalls/dispatch.ts';
 import { Hypervisor } from '../../src/hypervisor/hypervisor.ts';
 import { setKernelBase } from '../../src/hypervisor/memory/base-pointers.ts';
-import { Clock, VirtualTicks } from '../../src/hypervisor/time/clock.ts';
 import type { Vcpu } from '../../src/hypervisor/vcpu.ts';
+import { Clock, VirtualTicks } from '../../src/machine/time/clock.ts';
 import { FakeProcessor } from './fake-processor.ts';
 
 /** Linear address of a guest's first page; page n follows n * 4096 above. */

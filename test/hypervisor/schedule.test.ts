@@ -7,8 +7,8 @@ import type { Domain } from '../../src/hypervisor/domain.ts';
 import { Hypervisor } from '../../src/hypervisor/hypervisor.ts';
 import { resetPvRegisters } from '../../src/hypervisor/pv/context.ts';
 import { Scheduler } from '../../src/hypervisor/schedule.ts';
-import { Clock, VirtualTicks } from '../../src/hypervisor/time/clock.ts';
 import type { Vcpu } from '../../src/hypervisor/vcpu.ts';
+import { Clock, VirtualTicks } from '../../src/machine/time/clock.ts';
 import { FakeProcessor } from './fake-processor.ts';
 
 const SCHED_OP = 29n;

@@ -1,7 +1,8 @@
 // vcpu_time_info and the wall clock in guest memory. Source: xen/include/public/xen.h (struct vcpu_time_info, wc_* of shared_info).
 // Both have a version that is odd while an update is under way; guests read until they see the same even version twice.
+
+import type { Clock } from '../../machine/time/clock.ts';
 import type { Domain } from '../domain.ts';
-import type { Clock } from './clock.ts';
 
 /** Byte offsets in vcpu_time_info. */
 const TIME = { version: 0, tscTimestamp: 8, systemTime: 16, multiplier: 24, shift: 28, flags: 29 } as const;

@@ -1,13 +1,13 @@
 // All that a vCPU has of time: its periodic, singleshot and poll timers, its run states, and the areas that it registered for them.
 // Source: xen/include/public/vcpu.h; behaviour of xen/common/sched.
 import { vcpuRunstateInfo } from '../../abi/xen/vcpu.ts';
+import type { Timer } from '../../machine/time/timers.ts';
 import { XenError } from '../errors.ts';
 import { Virq } from '../events/virq.ts';
 import { unblock } from '../events/wake.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { changeRunstate, newRunstate, Runstate, type RunstateRecord, runstateAt } from './runstate.ts';
 import { TIME_INFO_SIZE, writeTimeInfo } from './time-info.ts';
-import type { Timer } from './timers.ts';
 
 const MS = 1_000_000n;
 /** PV guests have a ticker of 100 Hz until they stop it. */

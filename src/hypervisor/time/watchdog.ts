@@ -1,7 +1,8 @@
 // SCHEDOP_watchdog: timers that stop the domain unless it sets them again. Source: xen/include/public/sched.h.
+
+import type { Timer } from '../../machine/time/timers.ts';
 import { type Domain, ShutdownReason } from '../domain.ts';
 import { XenError } from '../errors.ts';
-import type { Timer } from './timers.ts';
 
 const WATCHDOGS = 2;
 const NS_PER_SECOND = 1_000_000_000n;

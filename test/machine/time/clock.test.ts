@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Clock, RealTicks, VirtualTicks } from '../../../src/hypervisor/time/clock.ts';
-import { scaleOf, ticksFor, toNs } from '../../../src/hypervisor/time/scale.ts';
-import { type Timer, TimerQueue } from '../../../src/hypervisor/time/timers.ts';
+import { Clock, RealTicks, VirtualTicks } from '../../../src/machine/time/clock.ts';
+import { scaleOf, ticksFor, toNs } from '../../../src/machine/time/scale.ts';
+import { type Timer, TimerQueue } from '../../../src/machine/time/timers.ts';
 
 describe('scale', () => {
   it('is exact for a tick a nanosecond', () => {

@@ -49,7 +49,8 @@ class AddressSpace {
 
   read(address: number, size: AccessSize): number {
     const range = this.find(address);
-    if (range && address + size <= range.end) return range.space.read(address - range.start, size) >>> 0;
+    if (range && address + size <= range.end)
+      return (range.space.read(address - range.start, size) & floating(size)) >>> 0;
     if (size === 1 || this.isFree(address, size)) return floating(size);
     // over the edge of a range: a byte at a time, as a narrow bus does it
     let value = 0;

@@ -1,12 +1,12 @@
 // The hypervisor: one processor, its frames, the domains on it.
 import type { EngineMemory } from '../cpu/memory.ts';
 import type { Processor } from '../cpu/types.ts';
+import { HostEvents } from '../machine/host-events.ts';
 import type { Clock } from '../machine/time/clock.ts';
 import { Domain, type DomainConfig, type DomId, type MemoryMapEntry, ShutdownReason } from './domain.ts';
 import { DOMID_FIRST_RESERVED, DOMID_SELF } from './domain-ids.ts';
 import { XenError } from './errors.ts';
 import { EventChannels } from './events/event-channels.ts';
-import { HostEvents } from './events/host-port.ts';
 import { Virq } from './events/virq.ts';
 import { GrantTable } from './grants/grant-table.ts';
 import { releaseMappings } from './grants/mapping.ts';

@@ -1,6 +1,7 @@
 // Boots of the library's Host, as reports want them: one host a boot.
 
 import { captureCrash } from '../hypervisor/crash.ts';
+import { runnerOf } from '../hypervisor/schedule.ts';
 import { BuildError, Host, ramForGuests } from '../index.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import { MODES, type Mode } from '../toolstack/image/modes.ts';
@@ -102,7 +103,7 @@ export async function startOnHost(request: BootRequest): Promise<BootedDomain> {
     inspect: () => {
       const vcpu = host.hypervisor.loaded ?? guest.domain.vcpus[0];
       // Its stack can be read only while it is on the processor.
-      if (guest.shutdown === null) host.scheduler.load(vcpu);
+      if (guest.shutdown === null) host.scheduler.load(runnerOf(vcpu));
       return captureCrash(vcpu, null);
     },
     destroy: () => abort.abort(),

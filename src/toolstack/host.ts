@@ -18,7 +18,8 @@ import type { Domain } from '../hypervisor/domain.ts';
 import type { HostPort } from '../hypervisor/events/host-port.ts';
 import { type HostMapping, mapForHost } from '../hypervisor/grants/host-access.ts';
 import { Hypervisor } from '../hypervisor/hypervisor.ts';
-import { REAL_TIME_RUN, Scheduler } from '../hypervisor/schedule.ts';
+import { scheduleGuests } from '../hypervisor/schedule.ts';
+import { REAL_TIME_RUN, type Scheduler } from '../machine/schedule.ts';
 import { Clock, RealTicks, VirtualTicks } from '../machine/time/clock.ts';
 import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
 import { XsError } from '../protocols/xenstore.ts';
@@ -110,7 +111,7 @@ export class Host {
     const clock = new Clock(ticks, { tscHz, wallClockAtBoot });
     const log = options.log ?? (() => {});
     this.hypervisor = new Hypervisor({ processor, clock, log });
-    scheduler = real ? new Scheduler(this.hypervisor, REAL_TIME_RUN) : new Scheduler(this.hypervisor);
+    scheduler = scheduleGuests(this.hypervisor, real ? REAL_TIME_RUN : undefined);
     this.scheduler = scheduler;
     this.store = new XenStore({
       domainExists: domid => domid === 0 || this.hypervisor.domains.has(domid),

@@ -6,8 +6,9 @@ import { CPU_MODELS } from '../../src/cpu/models/index.ts';
 import type { Domain } from '../../src/hypervisor/domain.ts';
 import { Hypervisor } from '../../src/hypervisor/hypervisor.ts';
 import { resetPvRegisters } from '../../src/hypervisor/pv/context.ts';
-import { Scheduler } from '../../src/hypervisor/schedule.ts';
+import { scheduleGuests } from '../../src/hypervisor/schedule.ts';
 import type { Vcpu } from '../../src/hypervisor/vcpu.ts';
+import type { Scheduler } from '../../src/machine/schedule.ts';
 import { Clock, VirtualTicks } from '../../src/machine/time/clock.ts';
 import { FakeProcessor } from './fake-processor.ts';
 
@@ -33,7 +34,7 @@ class ScriptedHost {
     let scheduler: Scheduler | null = null;
     const clock = new Clock(new VirtualTicks(() => scheduler?.ticksNow() ?? 0n));
     this.hypervisor = new Hypervisor({ processor: this.processor, clock, log: line => this.log.push(line) });
-    this.scheduler = scheduler = new Scheduler(this.hypervisor);
+    this.scheduler = scheduler = scheduleGuests(this.hypervisor);
   }
 
   domain(id: number, ...programs: Program[]): Domain {

@@ -14,29 +14,3 @@ export interface HostPort {
   /** Closes the host's end: the guest's port becomes unbound. */
   close(): void;
 }
-
-/**
- * Notifications on their way to backends. They run between hypercalls, never inside one, so a backend may do whatever it likes
- * (destroy the sender, say). Several for one port before its turn are one, as with a pending bit.
- */
-export class HostEvents {
-  private queue = new Set<() => void>();
-
-  /** Queues a backend's handler. */
-  raise(handler: () => void): void {
-    this.queue.add(handler);
-  }
-
-  get isEmpty(): boolean {
-    return this.queue.size === 0;
-  }
-
-  /** Calls the handlers that were queued up to now, in order; what they raise waits for the next call. Returns how many ran. */
-  deliver(): number {
-    if (this.queue.size === 0) return 0;
-    const due = this.queue;
-    this.queue = new Set();
-    for (const handler of due) handler();
-    return due.size;
-  }
-}

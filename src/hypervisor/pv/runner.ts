@@ -1,0 +1,34 @@
+// A PV vCPU's turns on the processor.
+import type { Registers } from '../../cpu/types.ts';
+import { VcpuRunner } from '../runner.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { selectAddressSpace } from './address-space.ts';
+import { guestCpuid } from './emulate.ts';
+import { enterGuest, handleExit } from './entry.ts';
+
+export class PvRunner extends VcpuRunner {
+  private readonly registers: Registers;
+
+  constructor(vcpu: Vcpu) {
+    super(vcpu);
+    this.registers = {
+      // A PV guest's RDMSR and WRMSR never get this far: they are privileged.
+      rdmsr: () => 0n,
+      wrmsr: () => {},
+      cpuid: (leaf, subleaf) => guestCpuid(vcpu, leaf, subleaf),
+    };
+  }
+
+  protected select(): void {
+    this.vcpu.domain.hypervisor.processor.registers = this.registers;
+    selectAddressSpace(this.vcpu);
+  }
+
+  enter(): boolean {
+    return enterGuest(this.vcpu);
+  }
+
+  handleExit(exit: number): void {
+    handleExit(this.vcpu, exit);
+  }
+}

@@ -11,8 +11,7 @@ export {
   Host,
   type HostOptions,
   type PvDomainOptions,
-  type RunEnd,
-  type RunOptions,
   ramForGuests,
 } from './toolstack/host.ts';
 export * from './toolstack/image/index.ts';
+export type { RunEnd, RunOptions } from './toolstack/run-machine.ts';

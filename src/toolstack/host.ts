@@ -25,10 +25,11 @@ import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
 import { XsError } from '../protocols/xenstore.ts';
 import { BuildError } from './builder/error.ts';
 import { buildPv } from './builder/pv.ts';
-import { Wakeable, yieldToEventLoop } from './event-loop.ts';
+import { Wakeable } from './event-loop.ts';
 import { GuestConsole } from './guest-console.ts';
 import { GuestDomain } from './guest-domain.ts';
 import type { KernelImage } from './image/kernel.ts';
+import { type RunEnd, type RunOptions, runMachine } from './run-machine.ts';
 
 export interface HostOptions {
   /** Machine memory of the host: that of all domains and a little for Xen itself (see ramForGuests). */
@@ -52,26 +53,12 @@ export interface PvDomainOptions {
   name?: string;
 }
 
-export interface RunOptions {
-  /** Run until this is true; looked at every few milliseconds. */
-  until?: () => boolean;
-  /** Run at most about this many further instructions. */
-  instructions?: bigint;
-  /** What to do when no guest can ever run again by itself: return (default), or wait for input from outside. */
-  whenIdle?: 'return' | 'wait';
-  signal?: AbortSignal;
-}
-
-export type RunEnd = 'until' | 'instructions' | 'idle' | 'aborted';
-
 const MIB = 1 << 20;
 const PAGES_PER_MIB = 256;
 /** What a domain may own beyond its memory: libxl's slack of 1 MiB. */
 const SLACK_PAGES = 256;
 const DEFAULT_WALL_CLOCK = 1767225600n * 1_000_000_000n; // 2026-01-01
 const MAX_VCPUS = 128;
-/** Longest time in ms that run() keeps the thread. */
-const TURN_MS = 20;
 const GNTTAB_RESERVED_CONSOLE = 0;
 const GNTTAB_RESERVED_XENSTORE = 1;
 
@@ -256,38 +243,8 @@ export class Host {
   }
 
   /** Runs the guests. Other work of this thread gets its turn every few milliseconds. */
-  async run(options: RunOptions = {}): Promise<RunEnd> {
-    const { until, signal, instructions, whenIdle = 'return' } = options;
-    const limit = instructions === undefined ? null : this.scheduler.retired + instructions;
-    let turnEnds = performance.now() + TURN_MS;
-    for (;;) {
-      if (signal?.aborted) return 'aborted';
-      if (until?.()) return 'until';
-      if (limit !== null && this.scheduler.retired >= limit) return 'instructions';
-      const result = this.scheduler.step();
-      if (result.kind === 'ran') {
-        if (performance.now() < turnEnds) continue;
-        await yieldToEventLoop();
-      } else if (result.kind === 'wait') {
-        await this.sleepUntil(result.untilNs, signal);
-      } else {
-        if (until?.()) return 'until';
-        if (whenIdle === 'return') return 'idle';
-        await this.sleep(Number.POSITIVE_INFINITY, signal);
-      }
-      turnEnds = performance.now() + TURN_MS;
-    }
-  }
-
-  private async sleepUntil(ns: bigint, signal: AbortSignal | undefined): Promise<void> {
-    await this.sleep(Number(ns - this.timeNs) / 1e6, signal);
-  }
-
-  private async sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const wake = (): void => this.sleeper.wake();
-    signal?.addEventListener('abort', wake, { once: true });
-    await this.sleeper.sleep(Math.max(0, ms));
-    signal?.removeEventListener('abort', wake);
+  run(options: RunOptions = {}): Promise<RunEnd> {
+    return runMachine({ scheduler: this.scheduler, clock: this.hypervisor.clock, sleeper: this.sleeper }, options);
   }
 }
 

@@ -4,7 +4,7 @@ import { Flag } from './flags.ts';
 import { Cr0, Cr4, Efer } from './helpers/control-registers.ts';
 import { Attr } from './helpers/descriptors.ts';
 import { ModeBit, S, SEG, SEG_FIELD, SEGMENT_SIZE, UnitTrap } from './layout.ts';
-import type { PagingControls } from './mmu/paging.ts';
+import type { PagingControls, PagingMode } from './mmu/paging.ts';
 import type { CpuModel } from './models/model.ts';
 import type { CpuState } from './state.ts';
 
@@ -60,14 +60,19 @@ export function setPagingControls(controls: PagingControls, state: CpuState, mod
   controls.reservedHigh = 0xfffff & ~((1 << Math.max(0, model.physicalAddressBits - 32)) - 1);
 }
 
-/** The page-table root in CR3, by the paging mode. */
+/** The page-table root in CR3, by the paging mode; 0 without paging. */
 export function rootOf(state: CpuState, controls: PagingControls): bigint {
+  if (controls.mode === 'none') return 0n;
   return state.get(S.cr3) & (controls.mode === 'pae' ? PAE_ROOT : ROOT);
 }
 
-/** A kernel that could have SMAP has lifted it: user pages are within its reach. */
-export function smapLifted(state: CpuState, controls: PagingControls): boolean {
-  return state.cpl !== USER_CPL && (state.get(S.cr4) & Cr4.SMAP) !== 0n && !controls.smap;
+const PAGING_MODES: readonly PagingMode[] = ['none', 'bits32', 'pae', 'long'];
+
+/** What the tables' rights amount to, as a number: translations found under other rules do not count. 1 is user code, as for a PV guest. */
+export function accessRules(controls: PagingControls, user: boolean): number {
+  const { wp, nxe, smep, smap, pse } = controls;
+  const supervisor = user ? 1 : (wp ? 2 : 0) | (smep ? 4 : 0) | (smap ? 8 : 0);
+  return supervisor | (nxe ? 16 : 0) | (pse ? 32 : 0) | (PAGING_MODES.indexOf(controls.mode) << 6);
 }
 
 /** What CS adds to RIP. */

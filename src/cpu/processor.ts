@@ -17,9 +17,10 @@ import { DataAccess } from './mmu/data-access.ts';
 import { LinearMemory } from './mmu/linear-memory.ts';
 import { Mmu } from './mmu/mmu.ts';
 import { AccessKind } from './mmu/paging.ts';
-import { modeOf, rootOf, setPagingControls, smapLifted, unitTrapsOf } from './mode.ts';
+import { accessRules, modeOf, rootOf, setPagingControls, unitTrapsOf } from './mode.ts';
 import { hasFeature } from './models/features.ts';
 import type { CpuModel } from './models/model.ts';
+import { NOT_RAM, type PhysicalMap } from './physical-map.ts';
 import { RunLoop } from './run-loop.ts';
 import { CpuState } from './state.ts';
 import type { Access, Bus, Processor, ProtectedStore, Registers } from './types.ts';
@@ -146,7 +147,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     setPagingControls(controls, live, this.model);
     mmu.user = live.cpl === USER_CPL;
     // a PV guest's address spaces are the hypervisor's choice
-    if (!live.get32(S.pv)) mmu.select(rootOf(live, controls), mmu.user, smapLifted(live, controls));
+    if (!live.get32(S.pv)) mmu.select(rootOf(live, controls), accessRules(controls, mmu.user));
     this.code.syncSalt();
   }
 
@@ -193,14 +194,18 @@ export class InterpretingProcessor implements Processor, SystemCore {
 
   // ---- address spaces
 
+  selectPhysicalMap(map: PhysicalMap | null): void {
+    this.mmu.selectMap(map);
+  }
+
   selectAddressSpace(root: bigint, user: boolean): void {
     this.live.set(S.cr3, root);
-    this.mmu.select(root, user);
+    this.mmu.select(root, user ? 1 : 0);
     this.code.syncSalt();
   }
 
   flushAddressSpace(root: bigint): void {
-    this.mmu.tlb.flushRoot(root);
+    this.mmu.tlb.flushRoot(Number(root));
     this.code.syncSalt();
   }
 
@@ -236,7 +241,12 @@ export class InterpretingProcessor implements Processor, SystemCore {
     this.code.wrote(mfn, offset, length);
   }
 
-  // ---- linear memory
+  // ---- memory
+
+  physical(address: number): number {
+    const mfn = this.mmu.paging.machineFrame(Math.floor(address / FRAME_SIZE));
+    return mfn === NOT_RAM ? -1 : this.memory.frameOffset(mfn) + (address & (FRAME_SIZE - 1));
+  }
 
   translate(linear: bigint, access: Access): number {
     return this.linear.translate(linear, access);

@@ -1,6 +1,7 @@
 // The processor as its users (hypervisor, machine, tests) see it. processor.ts implements it.
 import type { EngineMemory, Mfn } from './memory.ts';
 import type { CpuModel } from './models/model.ts';
+import type { PhysicalMap } from './physical-map.ts';
 import type { CpuState } from './state.ts';
 
 /** What kind of access a linear address is translated for. */
@@ -14,7 +15,7 @@ export interface Access {
 /** Why a PV guest's store through a read-only mapping was let through or not: see Processor.onProtectedStore. */
 export type ProtectedStore = (linear: bigint, size: 1 | 2 | 4 | 8, value: bigint) => boolean;
 
-/** Device space: machine addresses beyond RAM. Sizes 1, 2, 4, 8; values unsigned. */
+/** Device space: the guest's physical addresses that are not RAM. Sizes 1, 2, 4, 8; values unsigned. */
 export interface Bus {
   read(address: bigint, size: number): bigint;
   write(address: bigint, size: number, value: bigint): void;
@@ -65,11 +66,17 @@ export interface Processor {
   run(fuel: number): number;
 
   /**
+   * Chooses the physical memory that addresses are translated into: a guest's map, or null where they are machine addresses (PV).
+   * It counts from the next load(), modeChanged() or selectAddressSpace() on. After an entry of a map that was RAM has changed, dropFrame() of the machine frame that stood
+   * there ends what is kept of it.
+   */
+  selectPhysicalMap(map: PhysicalMap | null): void;
+  /**
    * Chooses the address space: CR3's page-table root (machine address) and, for PV, whether the guest is in its user mode. Cheap where
    * the same (root, user) ran lately: its TLB bank is still there.
    */
   selectAddressSpace(root: bigint, user: boolean): void;
-  /** Drops every non-global and global translation of this root in all banks (a guest's CR3 reload or flush hypercall). */
+  /** Drops every translation, global or not, of the guest's tables at this root (a CR3 reload or flush hypercall). */
   flushAddressSpace(root: bigint): void;
   /** Drops all translations of all banks. */
   flushAll(): void;

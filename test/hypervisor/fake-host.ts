@@ -125,6 +125,7 @@ export class FakeHost {
       store: () => {},
       modeChanged: () => {},
       run: never,
+      selectPhysicalMap: () => {},
       selectAddressSpace: () => {},
       flushAddressSpace: () => {},
       mappingChanged: () => {},

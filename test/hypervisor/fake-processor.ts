@@ -55,6 +55,7 @@ export class FakeProcessor implements Processor {
     throw new Error('a fake processor runs nothing');
   }
 
+  selectPhysicalMap(): void {}
   selectAddressSpace(root: bigint): void {
     this.root = root;
   }

@@ -61,8 +61,9 @@ function checkPdptes(core: SystemCore, cr3: bigint): void {
   const reserved = beyondPhysical(model) | 0x1e6n;
   const at = Number(cr3 & 0xffffffe0n);
   for (let i = 0; i < 4; i++) {
-    if (at + i * 8 + 8 > memory.frames * 4096) return;
-    const entry = memory.view.getBigUint64(memory.ramBase + at + i * 8, true);
+    const host = core.physical(at + i * 8);
+    if (host < 0) return;
+    const entry = memory.view.getBigUint64(host, true);
     if (entry & 1n && entry & reserved) throw fault();
   }
 }

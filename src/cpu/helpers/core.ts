@@ -36,7 +36,8 @@ export interface SystemCore extends HelperCore {
   translate(linear: bigint, access: Access): number;
   readLinear(linear: bigint, into: Uint8Array, access?: Access): void;
   writeLinear(linear: bigint, from: Uint8Array, access?: Access): void;
-  selectAddressSpace(root: bigint, user: boolean): void;
+  /** Engine-memory address of a guest-physical one, valid to the end of the page; -1: not RAM. */
+  physical(address: number): number;
   flushAddressSpace(root: bigint): void;
   flushAll(): void;
   invalidatePage(linear: bigint): void;

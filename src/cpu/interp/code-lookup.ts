@@ -12,6 +12,7 @@ import type { EngineMemory, Mfn } from '../memory.ts';
 import type { Mmu } from '../mmu/mmu.ts';
 import { AccessKind } from '../mmu/paging.ts';
 import { codeBaseOf } from '../mode.ts';
+import { NOT_RAM } from '../physical-map.ts';
 import type { CpuState } from '../state.ts';
 import type { BlockCache } from './blocks.ts';
 import { HEAD_SIZE, Head, Rec } from './record.ts';
@@ -105,7 +106,7 @@ export class CodeLookup {
     mmu.requireCanonical(hi, Vector.GP);
     mmu.walk(lo, hi, AccessKind.execute);
     const { mfn } = mmu.paging;
-    if (mfn >= memory.frames) throw new GuestFault(Vector.GP, 0);
+    if (mfn === NOT_RAM) throw new GuestFault(Vector.GP, 0);
     mmu.tlb.fill(AccessKind.execute, lo, hi, memory.frameOffset(mfn), mfn);
     return mfn;
   }

@@ -7,6 +7,7 @@ import { GuestFault, Vector } from '../exits.ts';
 import { HINT_GENERAL, HINT_STACK, Rec } from '../interp/record.ts';
 import { FRAME_FLAGS, FRAME_SIZE, FrameFlag, S, SEG } from '../layout.ts';
 import type { EngineMemory, Mfn } from '../memory.ts';
+import { NOT_RAM } from '../physical-map.ts';
 import type { CpuState } from '../state.ts';
 import type { Bus, ProtectedStore } from '../types.ts';
 import { highHalf, isCanonicalHalf, joinHalves, lowHalf } from './linear.ts';
@@ -28,7 +29,7 @@ export class DataAccess {
   private readonly mmu: Mmu;
   private readonly breakpoints: Breakpoints;
   private readonly surroundings: Surroundings;
-  /** Machine address of the byte that locate() found beyond RAM. */
+  /** Guest-physical address of the byte that locate() found beyond RAM. */
   private deviceAddress = 0n;
 
   constructor(state: CpuState, memory: EngineMemory, mmu: Mmu, breakpoints: Breakpoints, surroundings: Surroundings) {
@@ -45,7 +46,7 @@ export class DataAccess {
     if (!isCanonicalHalf(hi) || (lo & 0xfff) + bytes > FRAME_SIZE) return 0;
     if (!paging.walk(lo, hi, kind, user)) return 0;
     const { mfn } = paging;
-    if (mfn >= this.memory.frames) return 0;
+    if (mfn === NOT_RAM) return 0;
     return this.cache(lo, hi, kind, mfn) ? (this.memory.frameOffset(mfn) + (lo & 0xfff)) | 0 : 0;
   }
 
@@ -147,9 +148,9 @@ export class DataAccess {
     const cached = this.mmu.tlb.probe(kind, lo, hi);
     if (cached) return cached;
     this.mmu.walk(lo, hi, kind);
-    const { mfn } = this.mmu.paging;
-    if (mfn >= this.memory.frames) {
-      this.deviceAddress = BigInt(mfn) * 4096n + (linear & 0xfffn);
+    const { gfn, mfn } = this.mmu.paging;
+    if (mfn === NOT_RAM) {
+      this.deviceAddress = BigInt(gfn) * 4096n + (linear & 0xfffn);
       return -1;
     }
     this.cache(lo, hi, kind, mfn);

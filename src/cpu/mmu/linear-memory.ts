@@ -3,6 +3,7 @@ import type { Breakpoints } from '../breakpoints.ts';
 import { GuestFault, Vector } from '../exits.ts';
 import { FRAME_SIZE } from '../layout.ts';
 import type { EngineMemory } from '../memory.ts';
+import { NOT_RAM } from '../physical-map.ts';
 import type { Access } from '../types.ts';
 import type { Surroundings } from './data-access.ts';
 import { highHalf, lowHalf } from './linear.ts';
@@ -37,7 +38,7 @@ export class LinearMemory {
       if (cached) return cached;
     }
     if (!paging.walk(lo, hi, kind, access.user)) throw new GuestFault(Vector.PF, paging.errorCode, linear);
-    return paging.mfn < this.memory.frames ? this.memory.frameOffset(paging.mfn) + (lo & 0xfff) : -1;
+    return paging.mfn === NOT_RAM ? -1 : this.memory.frameOffset(paging.mfn) + (lo & 0xfff);
   }
 
   /** See Processor.readLinear. */

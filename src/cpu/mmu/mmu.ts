@@ -1,9 +1,10 @@
 // The memory management unit: the address space that is current, walks of its tables, and the TLB bank that keeps what they found.
 import { GuestFault, Vector } from '../exits.ts';
 import type { EngineMemory } from '../memory.ts';
+import type { PhysicalMap } from '../physical-map.ts';
 import { highHalf, isCanonicalHalf, joinHalves, lowHalf } from './linear.ts';
 import { Paging } from './paging.ts';
-import { SMAP_LIFTED, TlbBanks } from './tlb.ts';
+import { TlbBanks } from './tlb.ts';
 
 /** Bits that a physical address can have. */
 const PHYSICAL = (1n << 52n) - 1n;
@@ -36,14 +37,21 @@ export class Mmu {
     return BigInt.asUintN(this.paging.controls.mode === 'long' ? 64 : 32, linear);
   }
 
+  /** Another guest's physical memory from now on; null: frame numbers are machine frames. select() has to follow. */
+  selectMap(map: PhysicalMap | null): void {
+    this.paging.controls.map = map;
+    this.tlb.map = map ? map.id : 0;
+  }
+
   /**
    * Chooses the address space and its TLB bank.
-   * @param root machine address of the top table
-   * @param smapLifted a kernel has lifted SMAP: the rights of user pages are others in its bank
+   * @param root physical address of the top table
+   * @param rules what the processor's controls add to the tables' rights: see accessRules() in mode.ts
    */
-  select(root: bigint, user: boolean, smapLifted = false): void {
-    this.paging.controls.root = Number(root & PHYSICAL);
-    this.tlb.select(smapLifted ? root | SMAP_LIFTED : root, user);
+  select(root: bigint, rules: number): void {
+    const address = Number(root & PHYSICAL);
+    this.paging.controls.root = address;
+    this.tlb.select(address, rules);
   }
 
   invalidatePage(linear: bigint): void {

@@ -1,6 +1,7 @@
 // Page-table walks: none, 32-bit, PAE and 4-level paging with accessed and dirty bits (SDM Vol. 3A, chapter 4).
 import { FRAME_SIZE } from '../layout.ts';
-import type { EngineMemory } from '../memory.ts';
+import type { EngineMemory, Mfn } from '../memory.ts';
+import { type Gfn, NOT_RAM, type PhysicalMap } from '../physical-map.ts';
 
 /** PTE bits in the low word. */
 const P = 1;
@@ -22,7 +23,9 @@ export type PagingMode = 'none' | 'bits32' | 'pae' | 'long';
 /** What walks depend on beside the tables: set by the processor whenever control registers change. */
 export interface PagingControls {
   mode: PagingMode;
-  /** Machine address of the top table (outside PAE paging of its frame: the low bits do not count). */
+  /** Guest frames are translated by it; null: they are machine frames. */
+  map: PhysicalMap | null;
+  /** Physical address of the top table (outside PAE paging of its frame: the low bits do not count). */
   root: number;
   wp: boolean;
   nxe: boolean;
@@ -38,6 +41,7 @@ export interface PagingControls {
 export class Paging {
   readonly controls: PagingControls = {
     mode: 'none',
+    map: null,
     root: 0,
     wp: false,
     nxe: false,
@@ -46,8 +50,9 @@ export class Paging {
     pse: false,
     reservedHigh: 0xfff00,
   };
-  /** Frame number of the page found (may lie beyond RAM). */
-  mfn = 0;
+  /** Guest frame of the page found, and the machine frame that stands there: NOT_RAM for device space. */
+  gfn: Gfn = 0;
+  mfn: Mfn = 0;
   /** #PF error code of the last walk that failed. */
   errorCode = 0;
 
@@ -62,14 +67,13 @@ export class Paging {
   }
 
   /**
-   * Translates a linear page (canonical; 32 bits outside long mode). True: mfn is its frame, accessed and, for a write, dirty bits are set. False: errorCode is set.
+   * Translates a linear page (canonical; 32 bits outside long mode). True: gfn and mfn are its frame, accessed and, for a write, dirty bits are set. False: errorCode is set.
    * @param lo low 32 bits of the linear address, hi its high bits
    */
   walk(lo: number, hi: number, kind: number, user: boolean): boolean {
     switch (this.controls.mode) {
       case 'none':
-        this.mfn = lo >>> 12;
-        return true;
+        return this.found(lo >>> 12);
       case 'long':
         return this.walkLong(lo, hi, kind, user);
       case 'pae':
@@ -85,9 +89,23 @@ export class Paging {
     return false;
   }
 
+  /** The machine frame behind a guest frame, or NOT_RAM. */
+  machineFrame(gfn: Gfn): Mfn {
+    const { map } = this.controls;
+    if (map) return map.get(gfn);
+    return gfn < this.memory.frames ? gfn : NOT_RAM;
+  }
+
+  private found(gfn: Gfn): true {
+    this.gfn = gfn;
+    this.mfn = this.machineFrame(gfn);
+    return true;
+  }
+
   /** Index into u32 of an entry, or -1 where the table lies beyond RAM. */
-  private entryAt(mfn: number, index: number, entryWords: number): number {
-    if (mfn >= this.memory.frames) return -1;
+  private entryAt(table: Gfn, index: number, entryWords: number): number {
+    const mfn = this.machineFrame(table);
+    if (mfn === NOT_RAM) return -1;
     return this.ramWords + mfn * (FRAME_SIZE / 4) + index * entryWords;
   }
 
@@ -107,8 +125,8 @@ export class Paging {
 
   private walkPae(lo: number, kind: number, user: boolean): boolean {
     // the four top entries have neither rights nor accessed bits
-    const at = this.ramWords + (this.controls.root >>> 2) + (lo >>> 30) * 2;
-    if (this.rootFrame >= this.memory.frames || !(this.u32[at] & P)) return this.fault(0, kind, user);
+    const at = this.entryAt(this.rootFrame, ((this.controls.root & 0xfe0) >>> 3) + (lo >>> 30), 2);
+    if (at < 0 || !(this.u32[at] & P)) return this.fault(0, kind, user);
     const table = frameOf(this.u32[at], this.u32[at + 1]);
     return this.descend(table, 2, lo, kind, user);
   }
@@ -146,12 +164,11 @@ export class Paging {
       if (table & mask & ~1) return this.fault(PageFault.present | PageFault.reserved, kind, user);
       table = (table & ~mask) >>> 0;
     }
-    this.mfn = table + inPage;
     if (!this.permitted(rights, nx !== 0, kind, user)) return this.fault(PageFault.present, kind, user);
     for (let i = first; i < level; i++) if (!(u32[path[i]] & A)) u32[path[i]] |= A;
     const wanted = kind === AccessKind.write ? A | D : A;
     if ((low & wanted) !== wanted) u32[path[level]] |= wanted;
-    return true;
+    return this.found(table + inPage);
   }
 
   private walk32(lo: number, kind: number, user: boolean): boolean {
@@ -163,22 +180,23 @@ export class Paging {
     let leaf = directory;
     let entry = pde;
     let rights = pde & (RW | US);
+    let gfn: Gfn;
     if (pde & PS && controls.pse) {
       // PSE-36: bits 13-20 are address bits 32-39
-      this.mfn = ((pde >>> 13) & 0xff) * 0x100000 + ((pde >>> 22) << 10) + ((lo >>> 12) & 0x3ff);
+      gfn = ((pde >>> 13) & 0xff) * 0x100000 + ((pde >>> 22) << 10) + ((lo >>> 12) & 0x3ff);
     } else {
       leaf = this.entryAt(pde >>> 12, (lo >>> 12) & 0x3ff, 1);
       if (leaf < 0) return this.fault(PageFault.present | PageFault.reserved, kind, user);
       entry = u32[leaf];
       if (!(entry & P)) return this.fault(0, kind, user);
       rights &= entry;
-      this.mfn = entry >>> 12;
+      gfn = entry >>> 12;
     }
     if (!this.permitted(rights, false, kind, user)) return this.fault(PageFault.present, kind, user);
     if (!(u32[directory] & A)) u32[directory] |= A;
     const wanted = kind === AccessKind.write ? A | D : A;
     if ((entry & wanted) !== wanted) u32[leaf] |= wanted;
-    return true;
+    return this.found(gfn);
   }
 
   /** Rights rules (SDM Vol. 3A, 4.6.1). */

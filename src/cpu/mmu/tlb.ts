@@ -19,13 +19,12 @@ import {
 import type { EngineMemory, Mfn } from '../memory.ts';
 import { AccessKind } from './paging.ts';
 
-/** Added to the root of the bank of a kernel that has lifted SMAP (RFLAGS.AC): the rights of user pages are others there. */
-export const SMAP_LIFTED = 1n;
-
 interface Bank {
   address: number;
-  root: bigint;
-  user: boolean;
+  /** What its translations depend on: see select(). */
+  map: number;
+  root: number;
+  rules: number;
   used: number;
   /** Changes with every invalidation that reaches executable pages: jump cache entries of older generations are void. */
   generation: number;
@@ -50,6 +49,8 @@ const MANY_CHANGES = 12;
 
 export class TlbBanks {
   current: Bank;
+  /** PhysicalMap.id of the guest, 0 for machine frames. */
+  map = 0;
   private readonly banks: Bank[] = [];
   private readonly memory: EngineMemory;
   private readonly i32: Int32Array;
@@ -63,8 +64,9 @@ export class TlbBanks {
       const address = TLB_BANKS + i * TLB_BANK_SIZE;
       this.banks.push({
         address,
-        root: -1n,
-        user: false,
+        map: 0,
+        root: -1,
+        rules: 0,
         used: 0,
         generation: this.nextGeneration(),
         empty: true,
@@ -85,11 +87,15 @@ export class TlbBanks {
     return ++this.generations;
   }
 
-  /** Makes the bank of an address space current, taking the least recently used one where there is none. */
-  select(root: bigint, user: boolean): void {
+  /**
+   * Makes the bank of an address space current, taking the least recently used one where there is none.
+   * @param root physical address of the top table
+   * @param rules of access beside the tables: whatever number tells them apart
+   */
+  select(root: number, rules: number): void {
     let oldest = this.banks[0];
     for (const bank of this.banks) {
-      if (bank.root === root && bank.user === user) {
+      if (bank.root === root && bank.rules === rules && bank.map === this.map) {
         bank.used = ++this.clock;
         this.current = bank;
         return;
@@ -97,8 +103,9 @@ export class TlbBanks {
       if (bank.used < oldest.used) oldest = bank;
     }
     this.flush(oldest);
+    oldest.map = this.map;
     oldest.root = root;
-    oldest.user = user;
+    oldest.rules = rules;
     oldest.used = ++this.clock;
     this.current = oldest;
   }
@@ -114,8 +121,9 @@ export class TlbBanks {
     for (const bank of this.banks) this.flush(bank);
   }
 
-  flushRoot(root: bigint): void {
-    for (const bank of this.banks) if ((bank.root & ~SMAP_LIFTED) === root) this.flush(bank);
+  /** Drops what the guest's tables at this root translate. */
+  flushRoot(root: number): void {
+    for (const bank of this.banks) if (bank.root === root && bank.map === this.map) this.flush(bank);
   }
 
   /** Fills the current bank. `host` is the engine-memory address of the frame. */
@@ -139,11 +147,11 @@ export class TlbBanks {
     return (this.i32[at + 2] + lo) >>> 0;
   }
 
-  /** Drops one page from all banks. */
+  /** Drops one page from all banks of the guest. */
   invalidatePage(lo: number, hi: number): void {
     const page = lo & ~0xfff;
     for (const bank of this.banks) {
-      if (bank.empty) continue;
+      if (bank.empty || bank.map !== this.map) continue;
       for (const kind of [AccessKind.read, AccessKind.write, AccessKind.execute]) {
         const { offset, entries } = TABLES[kind];
         const at = (bank.address + offset + ((lo >>> 12) & (entries - 1)) * TLB_ENTRY_SIZE) >> 2;

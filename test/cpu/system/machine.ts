@@ -68,6 +68,7 @@ function cleared(vendor: Vendor): InterpretingProcessor {
   const { memory } = cpu;
   memory.u8.fill(0, memory.ramBase, memory.ramBase + RAM);
   cpu.blocks.reset();
+  cpu.selectPhysicalMap(null);
   cpu.flushAll();
   cpu.load(new CpuState());
   cpu.interruptPending = false;

@@ -1,30 +1,21 @@
 // A domain's crash: Xen's register dump for the log, line for line, and the same as data for reports.
 // Source of the form: xen/arch/x86/x86_64/traps.c (_show_registers), traps.c (show_guest_stack), mm: show_page_walk; __domain_crash.
-import { GuestFault } from '../cpu/exits.ts';
-import { R, S, SEG } from '../cpu/layout.ts';
+import { type CrashRegister, registersOf, stackOf } from '../machine/processor/registers.ts';
 import type { Domain } from './domain.ts';
 import { errnoName } from './errors.ts';
 import { type HypercallRecord, lastHypercalls } from './hypercalls/trace.ts';
 import { XEN_VERSION } from './hypervisor.ts';
-import { fsBase, gsBase, inactiveGsBase } from './pv/address-space.ts';
 import { readControlRegister } from './pv/control-registers.ts';
 import type { Vcpu } from './vcpu.ts';
 
 const WORDS_A_LINE = 4;
-const STACK_LINES = 20;
-const PAGE = 4096n;
 
-const GPR_NAMES = [
-  'rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15',
-] as const; // biome-ignore format: Xen's order
-
-export type CrashRegister =
-  | (typeof GPR_NAMES)[number]
-  | 'rip' | 'rflags' | 'cr0' | 'cr2' | 'cr3' | 'cr4' | 'fsb' | 'gsb' | 'gss' | 'cs' | 'ss' | 'ds' | 'es' | 'fs' | 'gs'; // biome-ignore format: a list
+export type { CrashRegister } from '../machine/processor/registers.ts';
 
 /** What there was to see when a domain crashed. */
 export interface CrashRecord {
-  domain: number;
+  /** Null on a bare machine. */
+  domain: number | null;
   vcpu: number;
   /** Our words for why; null where the guest itself reported a crash (SCHEDOP_shutdown). */
   reason: string | null;
@@ -42,25 +33,15 @@ export interface CrashRecord {
 /** The state of a vCPU for a crash report. Its memory can be read only while it is the loaded one. */
 export function captureCrash(vcpu: Vcpu, reason: string | null): CrashRecord {
   const { cpu, pv, domain, info } = vcpu;
-  const selector = (index: number): bigint => BigInt(cpu.readSegment(index).selector);
-  const registers = Object.fromEntries(GPR_NAMES.map(name => [name, cpu.gpr[R[name]]])) as CrashRecord['registers'];
-  Object.assign(registers, {
-    rip: cpu.rip,
-    rflags: cpu.rflags,
-    cr0: domain.isPv ? readControlRegister(vcpu, 0) : cpu.get(S.cr0),
-    cr2: domain.isPv ? info.cr2 : cpu.get(S.cr2),
-    cr3: domain.isPv ? pageTableRoot(vcpu) : cpu.get(S.cr3),
-    cr4: domain.isPv ? readControlRegister(vcpu, 4) : cpu.get(S.cr4),
-    fsb: fsBase(cpu),
-    gsb: gsBase(cpu),
-    gss: inactiveGsBase(cpu),
-    cs: selector(SEG.cs),
-    ss: selector(SEG.ss),
-    ds: selector(SEG.ds),
-    es: selector(SEG.es),
-    fs: selector(SEG.fs),
-    gs: selector(SEG.gs),
-  });
+  const registers = registersOf(cpu);
+  if (domain.isPv) {
+    Object.assign(registers, {
+      cr0: readControlRegister(vcpu, 0),
+      cr2: info.cr2,
+      cr3: pageTableRoot(vcpu),
+      cr4: readControlRegister(vcpu, 4),
+    });
+  }
   return {
     domain: domain.id,
     vcpu: vcpu.id,
@@ -69,7 +50,7 @@ export function captureCrash(vcpu: Vcpu, reason: string | null): CrashRecord {
     rip: cpu.rip,
     eventMask: info.upcallMask,
     inKernel: pv.inKernel,
-    stack: vcpu.isLoaded ? readStack(vcpu) : [],
+    stack: vcpu.isLoaded ? stackOf(domain.hypervisor.processor, domain.isPv || cpu.cpl === 3) : [],
     hypercalls: lastHypercalls(domain),
   };
 }
@@ -77,27 +58,6 @@ export function captureCrash(vcpu: Vcpu, reason: string | null): CrashRecord {
 /** The page table that a PV guest's present mode runs on. */
 function pageTableRoot({ pv }: Vcpu): bigint {
   return BigInt(pv.inKernel ? pv.guestTable : pv.guestTableUser) << 12n;
-}
-
-function readStack(vcpu: Vcpu): bigint[] {
-  const { processor } = vcpu.domain.hypervisor;
-  const words: bigint[] = [];
-  const raw = new Uint8Array(8);
-  const view = new DataView(raw.buffer);
-  const start = vcpu.cpu.gpr[R.rsp];
-  for (let i = 0; i < STACK_LINES * WORDS_A_LINE; i++) {
-    const at = start + BigInt(i * 8);
-    // Xen stops at the end of the page.
-    if (i > 0 && (at & (PAGE - 1n)) < 8n) break;
-    try {
-      processor.readLinear(BigInt.asUintN(64, at), raw, { write: false, user: true });
-    } catch (error) {
-      if (!(error instanceof GuestFault)) throw error;
-      break;
-    }
-    words.push(view.getBigUint64(0, true));
-  }
-  return words;
 }
 
 const hex16 = (value: bigint): string => value.toString(16).padStart(16, '0');

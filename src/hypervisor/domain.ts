@@ -98,7 +98,7 @@ export class Domain {
     this.abi = config.abi;
     this.isPrivileged = config.isPrivileged ?? false;
     this.maxPages = config.maxPages;
-    this.ports = new PvPorts(() => hypervisor.clock.nowNs());
+    this.ports = new PvPorts(hypervisor.clock);
   }
 
   /** Size of a long and of a pointer in this domain's hypercalls. An HVM vCPU's mode decides for itself: Vcpu.abiWidth. */

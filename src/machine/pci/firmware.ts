@@ -1,0 +1,55 @@
+// What firmware does to a PCI bus before a kernel starts: every base address gets a range and functions are told to decode them. Kernels can do it
+// themselves, but warn where firmware has not.
+import type { BaseAddress } from './base-address.ts';
+import type { PciBus } from './bus.ts';
+import { PciRegister } from './config-space.ts';
+import { PciCommand } from './function.ts';
+
+/** First address and the one after the last. */
+export interface PciWindow {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Ranges of the address spaces that are the bus's, the same as in the host bridge's _CRS. */
+export interface PciWindows {
+  readonly io: PciWindow;
+  readonly memory: PciWindow;
+}
+
+/** Gives out addresses, each a multiple of the size. */
+class Allocator {
+  private next: number;
+  private readonly end: number;
+
+  constructor({ start, end }: PciWindow) {
+    this.next = start;
+    this.end = end;
+  }
+
+  take(bar: BaseAddress): number {
+    const address = Math.ceil(this.next / bar.size) * bar.size;
+    if (address + bar.size > this.end) throw new RangeError(`no room for a PCI range of ${bar.size} bytes`);
+    this.next = address + bar.size;
+    return address;
+  }
+}
+
+/** Throws RangeError where the windows are too small. */
+export function assignResources(bus: PciBus, windows: PciWindows): void {
+  const io = new Allocator(windows.io);
+  const memory = new Allocator(windows.memory);
+  const { functions } = bus;
+  // largest first: alignment then wastes nothing
+  for (const bar of functions.flatMap(device => device.bars).sort((a, b) => b.size - a.size)) {
+    bar.assign((bar.kind === 'io' ? io : memory).take(bar));
+  }
+  for (const device of functions) {
+    const { config, bars } = device;
+    let command = 0;
+    for (const bar of bars) command |= bar.kind === 'io' ? PciCommand.io : PciCommand.memory;
+    if (command) config.write(PciRegister.command, 2, device.command | command);
+    const gsi = bus.gsiOf(device);
+    if (gsi !== null) config.write(PciRegister.interruptLine, 1, gsi);
+  }
+}

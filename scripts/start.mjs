@@ -8,8 +8,9 @@ try {
   const { main } = await import('../dist/src/cli/main.js');
   process.exitCode = await main(['check', ...process.argv.slice(2)], {
     stockKernel: async () => {
+      const { Apt } = await import('../dist/src/platform/node/debian/apt.js');
       const { obtainKernel } = await import('../dist/src/platform/node/debian/kernel.js');
-      return obtainKernel('linux-image-amd64', line => console.error(line));
+      return obtainKernel('linux-image-amd64', new Apt({ notify: line => console.error(line) }));
     },
   });
 } catch (error) {

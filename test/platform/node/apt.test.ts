@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Apt, parseControl } from '../../../src/platform/node/debian/apt.ts';
+import { Apt, type Architecture, parseControl } from '../../../src/platform/node/debian/apt.ts';
 import { obtainKernel } from '../../../src/platform/node/debian/kernel.ts';
 
 let root = '';
@@ -49,20 +49,21 @@ const calls = (what: string) =>
         .split('\n')
         .filter(line => line.startsWith(what))
     : [];
-const apt = (lines: string[] = []) => new Apt(line => lines.push(line), join(root, 'cache'));
+const apt = (lines: string[] = [], architecture: Architecture = 'amd64') =>
+  new Apt({ notify: line => lines.push(line), cache: join(root, 'cache'), architecture });
 
 describe('a kernel', () => {
   test('is the package that the meta package depends on, kept and verified', () => {
     installApt();
     publish('linux-image-amd64', 'linux-image-6.1.0-9-amd64 (= 6.1-2), dracut | other');
     publish('linux-image-6.1.0-9-amd64', 'kmod, linux-base (>= 4.3~)');
-    const [file, ...more] = obtainKernel('linux-image-amd64', undefined, apt());
+    const [file, ...more] = obtainKernel('linux-image-amd64', apt());
     expect(more).toEqual([]);
     expect(basename(file)).toBe('linux-image-6.1.0-9-amd64_1%3a6.1-2_amd64.deb');
     expect(readFileSync(file, 'utf8')).toBe('content of linux-image-6.1.0-9-amd64');
     expect(calls('apt-get')).toEqual([expect.stringContaining('download linux-image-6.1.0-9-amd64:amd64=1:6.1-2')]);
     // The second time it is there already.
-    expect(obtainKernel('linux-image-amd64', undefined, apt())).toEqual([file]);
+    expect(obtainKernel('linux-image-amd64', apt())).toEqual([file]);
     expect(calls('apt-get')).toHaveLength(1);
   });
 
@@ -72,7 +73,7 @@ describe('a kernel', () => {
     publish('linux-image-7.2-amd64', 'linux-binary-7.2-amd64, linux-modules-7.2-amd64');
     publish('linux-binary-7.2-amd64', 'linux-modules-7.2-amd64');
     publish('linux-modules-7.2-amd64', 'kmod');
-    const names = obtainKernel('linux-image-amd64', undefined, apt()).map(file => basename(file).split('_')[0]);
+    const names = obtainKernel('linux-image-amd64', apt()).map(file => basename(file).split('_')[0]);
     expect(names).toEqual(['linux-image-7.2-amd64', 'linux-binary-7.2-amd64', 'linux-modules-7.2-amd64']);
   });
 
@@ -104,8 +105,21 @@ test('where the system has no package lists, lists of our own are fetched, once'
   const own = apt(lines);
   expect(own.show('linux-image-6').version).toBe('1:6.1-2');
   expect(() => own.show('linux-image-none')).toThrow(/apt knows no package linux-image-none/);
-  expect(lines).toEqual(['fetching package lists with apt-get']);
+  expect(lines).toEqual(['fetching package lists for amd64 with apt-get']);
   expect(calls('apt-get')).toEqual([expect.stringMatching(new RegExp(`Dir::State=${join(root, 'cache')}.*update`))]);
+  // And kept for the next time.
+  expect(apt(lines).show('linux-image-6').version).toBe('1:6.1-2');
+  expect(lines).toHaveLength(1);
+});
+
+test("another architecture's packages have lists and files of their own", () => {
+  installApt({ systemListsEmpty: true });
+  publish('linux-image-686');
+  const other = apt([], 'i386');
+  expect(basename(other.download(other.show('linux-image-686')))).toBe('linux-image-686_1%3a6.1-2_i386.deb');
+  expect(calls('apt-get')[0]).toMatch(/APT::Architecture=i386 -o APT::Architectures=i386 .*update$/);
+  expect(calls('apt-cache').at(-1)).toMatch(/linux-image-686:i386$/);
+  expect(existsSync(join(root, 'cache/apt-amd64'))).toBe(false);
 });
 
 test('a machine without apt is told so', () => {

@@ -1,5 +1,6 @@
 // Packages out of Debian's archive by its own tool: apt knows the mirrors and verifies signatures and checksums. Needs neither
-// root nor a prepared machine: where the system's package lists lack something, lists of our own are kept in the cache.
+// root nor a prepared machine: where the system's package lists lack something (another architecture's packages, say), lists
+// of our own are kept in the cache.
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -11,6 +12,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
@@ -37,39 +39,54 @@ export interface PackageInfo {
 
 export type Notify = (line: string) => void;
 
+/** As Debian names them. */
+export type Architecture = 'amd64' | 'i386';
+
 /** $XDG_CACHE_HOME/domzero, by default ~/.cache/domzero. */
 export function cacheDirectory(): string {
   const base = process.env.XDG_CACHE_HOME;
   return join(base?.startsWith('/') ? base : join(homedir(), '.cache'), 'domzero');
 }
 
+export interface AptOptions {
+  readonly notify?: Notify;
+  readonly cache?: string;
+  readonly architecture?: Architecture;
+}
+
+/** How long lists of our own are taken for what the mirror has. Milliseconds. */
+const KEPT_MS = 24 * 3600 * 1000;
+
+/** Which package lists apt looks into, in the order in which they are tried. */
+type Lists = 'system' | 'kept' | 'fresh';
+
 export class Apt {
+  readonly architecture: Architecture;
   private readonly cache: string;
   private readonly notify: Notify;
-  /** Options that make apt use lists of our own; empty while the system's serve. */
-  private options: readonly string[] = [];
-  private refreshed = false;
+  private lists: Lists = 'system';
+  private updateProblem: string | null = null;
 
-  constructor(notify: Notify = () => {}, cache = cacheDirectory()) {
+  constructor({ notify = () => {}, cache = cacheDirectory(), architecture = 'amd64' }: AptOptions = {}) {
     this.cache = cache;
     this.notify = notify;
+    this.architecture = architecture;
   }
 
-  /** What apt knows of a package. Fetches package lists where the system has none. Throws AptError. */
+  /** What apt knows of a package. Fetches package lists where neither the system nor the cache has them. Throws AptError. */
   show(name: string): PackageInfo {
-    const known = this.lookUp(name);
-    if (known !== null) return known;
-    if (!this.refreshed) this.refresh();
-    const found = this.lookUp(name);
-    if (found === null)
-      throw new AptError(`apt knows no package ${name}: its sources are not those of Debian for x86-64`);
-    return found;
+    do {
+      const known = this.lookUp(name);
+      if (known !== null) return known;
+    } while (this.nextLists());
+    const sources = `its sources are not those of Debian for ${this.architecture}`;
+    throw new AptError(`apt knows no package ${name}: ${this.updateProblem ?? sources}`);
   }
 
   /** The path of a package's file, from the cache where it is there and has the digest that apt's metadata gives. */
   download(info: PackageInfo): string {
     const directory = join(this.cache, 'packages');
-    const file = join(directory, `${info.name}_${info.version.replaceAll(':', '%3a')}_amd64.deb`);
+    const file = join(directory, `${info.name}_${info.version.replaceAll(':', '%3a')}_${this.architecture}.deb`);
     if (existsSync(file)) {
       if (digest(file) === info.sha256) return file;
       this.notify(`${file}: its checksum is not that of apt's metadata; downloading it again`);
@@ -95,35 +112,56 @@ export class Apt {
   }
 
   private fetch(info: PackageInfo, directory: string): void {
-    const get = () => this.run('apt-get', ['download', `${info.name}:amd64=${info.version}`], directory);
-    const first = get();
-    if (first.status === 0) return;
-    // The system's lists may be older than what its mirror still has.
-    if (!this.refreshed) this.refresh();
-    const again = get();
-    if (again.status !== 0) throw new AptError(`apt-get could not download ${info.name}: ${lastLine(again.stderr)}`);
+    for (;;) {
+      const { status, stderr } = this.run('apt-get', ['download', this.qualified(info.name, info.version)], directory);
+      if (status === 0) return;
+      // Lists may be older than what the mirror still has.
+      if (!this.nextLists()) throw new AptError(`apt-get could not download ${info.name}: ${lastLine(stderr)}`);
+    }
   }
 
   private lookUp(name: string): PackageInfo | null {
-    const { status, stdout } = this.run('apt-cache', ['show', '--no-all-versions', `${name}:amd64`]);
+    const { status, stdout } = this.run('apt-cache', ['show', '--no-all-versions', this.qualified(name)]);
     return status === 0 ? parseControl(stdout) : null;
   }
 
-  /** Package lists of our own, fresh. */
-  private refresh(): void {
-    this.refreshed = true;
-    const state = join(this.cache, 'apt');
-    for (const part of ['lists/partial', 'archives/partial']) mkdirSync(join(state, part), { recursive: true });
+  private qualified(name: string, version?: string): string {
+    return `${name}:${this.architecture}${version === undefined ? '' : `=${version}`}`;
+  }
+
+  /** Has apt look further: into lists of our own as they were kept, then into fresh ones. False where there is nothing further. */
+  private nextLists(): boolean {
+    if (this.lists === 'fresh') return false;
+    if (this.lists === 'system') {
+      this.lists = 'kept';
+      const updated = statSync(join(this.state, 'status'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+      if (Date.now() - updated < KEPT_MS) return true;
+    }
+    this.lists = 'fresh';
+    for (const part of ['lists/partial', 'archives/partial']) mkdirSync(join(this.state, part), { recursive: true });
     // Without a status file apt-get does not run; nothing is installed as far as these lists are concerned.
-    writeFileSync(join(state, 'status'), '');
-    this.options = [
+    writeFileSync(join(this.state, 'status'), '');
+    this.notify(`fetching package lists for ${this.architecture} with apt-get`);
+    const { status, stderr } = this.run('apt-get', ['update']);
+    // One source of several may be out of reach, and what the others have suffice.
+    if (status !== 0) this.updateProblem = `not all package lists could be fetched (${lastLine(stderr)})`;
+    return true;
+  }
+
+  /** Where lists of our own are. */
+  private get state(): string {
+    return join(this.cache, `apt-${this.architecture}`);
+  }
+
+  /** Options that make apt use lists of our own. */
+  private get options(): readonly string[] {
+    const { state, architecture } = this;
+    if (this.lists === 'system') return [];
+    return [
       ...['-o', `Dir::State=${state}`, '-o', `Dir::State::lists=${join(state, 'lists')}`],
       ...['-o', `Dir::State::status=${join(state, 'status')}`, '-o', `Dir::Cache=${state}`],
-      ...['-o', 'APT::Architecture=amd64', '-o', 'APT::Architectures=amd64'],
+      ...['-o', `APT::Architecture=${architecture}`, '-o', `APT::Architectures=${architecture}`],
     ];
-    this.notify('fetching package lists with apt-get');
-    const { status, stderr } = this.run('apt-get', ['update']);
-    if (status !== 0) throw new AptError(`apt-get could not fetch package lists: ${lastLine(stderr)}`);
   }
 
   private run(command: string, args: readonly string[], cwd?: string) {

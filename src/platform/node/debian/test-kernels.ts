@@ -1,13 +1,15 @@
 // The kernels and packages that the tests of whole boots use. Where they cannot be had those tests are skipped, with the reason.
 
-import { Apt, type Notify } from './apt.ts';
+import { Apt, type Architecture, type Notify } from './apt.ts';
 import { obtainKernel } from './kernel.ts';
 
 export const TEST_KERNELS = {
-  generic: 'linux-image-amd64',
-  cloud: 'linux-image-cloud-amd64',
-  rt: 'linux-image-rt-amd64',
-};
+  generic: { meta: 'linux-image-amd64', architecture: 'amd64' },
+  cloud: { meta: 'linux-image-cloud-amd64', architecture: 'amd64' },
+  rt: { meta: 'linux-image-rt-amd64', architecture: 'amd64' },
+  '686': { meta: 'linux-image-686', architecture: 'i386' },
+  '686-pae': { meta: 'linux-image-686-pae', architecture: 'i386' },
+} as const satisfies Record<string, { meta: string; architecture: Architecture }>;
 export type TestKernel = keyof typeof TEST_KERNELS;
 
 /** A shell for tests of the console. */
@@ -16,14 +18,15 @@ export const SHELL_PACKAGE = 'busybox-static';
 export type Obtained = { readonly files: readonly string[] } | { readonly missing: string };
 
 /** The files of a test kernel, or why there are none. */
-export function testKernel(which: TestKernel, notify?: Notify): Obtained {
-  return attempt(() => obtainKernel(TEST_KERNELS[which], notify));
+export function testKernel(which: TestKernel, notify: Notify = () => {}): Obtained {
+  const { meta, architecture } = TEST_KERNELS[which];
+  return attempt(() => obtainKernel(meta, new Apt({ architecture, notify })));
 }
 
 /** The file of the shell's package, or why there is none. */
-export function testShell(notify?: Notify): Obtained {
+export function testShell(notify: Notify = () => {}): Obtained {
   return attempt(() => {
-    const apt = new Apt(notify);
+    const apt = new Apt({ notify });
     return [apt.download(apt.show(SHELL_PACKAGE))];
   });
 }

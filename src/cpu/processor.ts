@@ -6,6 +6,8 @@ import { createEncodingTable } from './encodings/index.ts';
 import { GuestFault, Vector } from './exits.ts';
 import { bindHelper, callHelper, guarded } from './helper-calls.ts';
 import type { SystemCore } from './helpers/core.ts';
+import { deliver, type EventSource } from './helpers/interrupts.ts';
+import { readProcessorMsr, writeProcessorMsr } from './helpers/msrs.ts';
 import { BlockCache } from './interp/blocks.ts';
 import { CodeLookup } from './interp/code-lookup.ts';
 import { type Core, instantiateCore } from './interp/core.ts';
@@ -190,6 +192,18 @@ export class InterpretingProcessor implements Processor, SystemCore {
 
   suppressStep(): void {
     this.loop.stepTaken = true;
+  }
+
+  deliver(vector: number, event: { source: EventSource; code?: number | null; address?: bigint }): boolean {
+    return deliver(this, vector, event);
+  }
+
+  readOwnMsr(index: number): bigint | null {
+    return readProcessorMsr(this, index);
+  }
+
+  writeOwnMsr(index: number, value: bigint): boolean {
+    return writeProcessorMsr(this, index, value);
   }
 
   // ---- address spaces

@@ -1,4 +1,5 @@
 // The processor as its users (hypervisor, machine, tests) see it. processor.ts implements it.
+import type { EventSource } from './helpers/interrupts.ts';
 import type { EngineMemory, Mfn } from './memory.ts';
 import type { CpuModel } from './models/model.ts';
 import type { PhysicalMap } from './physical-map.ts';
@@ -107,6 +108,16 @@ export interface Processor {
 
   /** Loads a segment register from a descriptor table with all checks (as MOV Sreg does at the live CPL). Throws GuestFault. */
   loadSegment(index: number, selector: number): void;
+  /**
+   * Not PV: delivers an event through the IDT, with the double faults that come of it, as if it came before the instruction at RIP.
+   * False: the processor shuts down (triple fault).
+   */
+  deliver(vector: number, event: { source: EventSource; code?: number | null; address?: bigint }): boolean;
+  /** A register of the processor's own (system calls, bases, EFER, PAT, TSC): what Registers.rdmsr and wrmsr hand on. Null: not one. Throws GuestFault (#GP) for a value that it does not take. */
+  readOwnMsr(index: number): bigint | null;
+  /** False: not one. */
+  writeOwnMsr(index: number, value: bigint): boolean;
+
   /** Decodes the instruction at RIP for an emulator of privileged operations. Throws GuestFault where it cannot be fetched. */
   fetch(linear: bigint, max: number): Uint8Array;
 }

@@ -1,12 +1,16 @@
-// A guest's PV console as the host's user sees it: bytes out, by callback or stream, and bytes in.
-import type { PvConsole } from '../backends/console/pv-console.ts';
+// A guest's console as the host's user sees it, a PV console or a serial port: bytes out, by callback or stream, and bytes in.
 
 export type OutputListener = (bytes: Uint8Array) => void;
+
+/** What takes the bytes that are typed: returns how many it had room for. */
+export interface ConsoleInput {
+  write(bytes: Uint8Array): number;
+}
 
 export class GuestConsole {
   private readonly listeners = new Set<OutputListener>();
   private readonly closers = new Set<() => void>();
-  private backend: PvConsole | null = null;
+  private input: ConsoleInput | null = null;
   private readonly onInput: () => void;
 
   /** @param onInput told when something was typed: a host that sleeps has to wake up */
@@ -15,8 +19,8 @@ export class GuestConsole {
   }
 
   /** @internal */
-  connect(backend: PvConsole): void {
-    this.backend = backend;
+  connect(input: ConsoleInput): void {
+    this.input = input;
   }
 
   /** @internal The guest has printed. The bytes are the listener's to keep. */
@@ -29,7 +33,7 @@ export class GuestConsole {
     for (const close of this.closers) close();
     this.closers.clear();
     this.listeners.clear();
-    this.backend = null;
+    this.input = null;
   }
 
   /** Calls `listener` with everything that the guest prints from now on. Returns how to stop that. */
@@ -56,9 +60,9 @@ export class GuestConsole {
   }
 
   /** Types into the guest. Returns how many bytes were taken: the rest does not fit until the guest has read some. */
-  write(input: Uint8Array | string): number {
-    const bytes = typeof input === 'string' ? new TextEncoder().encode(input) : input;
-    const taken = this.backend?.write(bytes) ?? 0;
+  write(typed: Uint8Array | string): number {
+    const bytes = typeof typed === 'string' ? new TextEncoder().encode(typed) : typed;
+    const taken = this.input?.write(bytes) ?? 0;
     if (taken > 0) this.onInput();
     return taken;
   }

@@ -11,7 +11,6 @@ import {
 } from '../backends/xenstore/domain-tree.ts';
 import { XenStore } from '../backends/xenstore/store.ts';
 import { EngineMemory } from '../cpu/memory.ts';
-import { CPU_MODELS, cpuModel } from '../cpu/models/index.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
 import { createProcessor } from '../cpu/processor.ts';
 import type { Domain } from '../hypervisor/domain.ts';
@@ -20,26 +19,23 @@ import { type HostMapping, mapForHost } from '../hypervisor/grants/host-access.t
 import { Hypervisor } from '../hypervisor/hypervisor.ts';
 import { scheduleGuests } from '../hypervisor/schedule.ts';
 import { REAL_TIME_RUN, type Scheduler } from '../machine/schedule.ts';
-import { Clock, RealTicks, VirtualTicks } from '../machine/time/clock.ts';
 import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
 import { XsError } from '../protocols/xenstore.ts';
 import { BuildError } from './builder/error.ts';
 import { buildPv } from './builder/pv.ts';
+import { type ClockOptions, makeClock } from './clock.ts';
+import { modelByName } from './cpu-model.ts';
 import { Wakeable } from './event-loop.ts';
 import { GuestConsole } from './guest-console.ts';
 import { GuestDomain } from './guest-domain.ts';
 import type { KernelImage } from './image/kernel.ts';
 import { type RunEnd, type RunOptions, runMachine } from './run-machine.ts';
 
-export interface HostOptions {
+export interface HostOptions extends ClockOptions {
   /** Machine memory of the host: that of all domains and a little for Xen itself (see ramForGuests). */
   ramBytes: number;
   /** A processor model or its name; default: the first of CPU_MODELS. */
   cpu?: CpuModel | string;
-  /** virtual: time is executed instructions, and idle time is skipped. real: the surroundings' clock. Default: virtual. */
-  clock?: 'virtual' | 'real';
-  /** Nanoseconds since 1970 when the host starts. Default: the start of 2026 on a virtual clock, now on a real one. */
-  wallClock?: bigint;
   /** The hypervisor's log: lines in Xen's form, `(XEN) ...`. */
   log?: (line: string) => void;
 }
@@ -57,7 +53,6 @@ const MIB = 1 << 20;
 const PAGES_PER_MIB = 256;
 /** What a domain may own beyond its memory: libxl's slack of 1 MiB. */
 const SLACK_PAGES = 256;
-const DEFAULT_WALL_CLOCK = 1767225600n * 1_000_000_000n; // 2026-01-01
 const MAX_VCPUS = 128;
 const GNTTAB_RESERVED_CONSOLE = 0;
 const GNTTAB_RESERVED_XENSTORE = 1;
@@ -86,20 +81,13 @@ export class Host {
   }
 
   private constructor(options: HostOptions) {
-    this.cpu = typeof options.cpu === 'string' ? modelByName(options.cpu) : (options.cpu ?? CPU_MODELS[0]);
+    this.cpu = modelByName(options.cpu);
     const processor = createProcessor(new EngineMemory(options.ramBytes), this.cpu);
-    const real = options.clock === 'real';
-    const tscHz = BigInt(this.cpu.frequencyKHz) * 1000n;
-    let scheduler: Scheduler | null = null;
-    const ticks = real
-      ? new RealTicks(() => performance.now(), tscHz)
-      : new VirtualTicks(() => scheduler?.ticksNow() ?? 0n);
-    const wallClockAtBoot = options.wallClock ?? (real ? BigInt(Date.now()) * 1_000_000n : DEFAULT_WALL_CLOCK);
-    const clock = new Clock(ticks, { tscHz, wallClockAtBoot });
+    const { clock, attach } = makeClock(options, this.cpu);
     const log = options.log ?? (() => {});
     this.hypervisor = new Hypervisor({ processor, clock, log });
-    scheduler = scheduleGuests(this.hypervisor, real ? REAL_TIME_RUN : undefined);
-    this.scheduler = scheduler;
+    this.scheduler = scheduleGuests(this.hypervisor, options.clock === 'real' ? REAL_TIME_RUN : undefined);
+    attach(this.scheduler);
     this.store = new XenStore({
       domainExists: domid => domid === 0 || this.hypervisor.domains.has(domid),
       attach: (connection, _gfn, port) => this.attachStore(connection, port),
@@ -246,12 +234,6 @@ export class Host {
   run(options: RunOptions = {}): Promise<RunEnd> {
     return runMachine({ scheduler: this.scheduler, clock: this.hypervisor.clock, sleeper: this.sleeper }, options);
   }
-}
-
-function modelByName(name: string): CpuModel {
-  const model = cpuModel(name);
-  if (!model) throw new BuildError(`no CPU model "${name}"; there are ${CPU_MODELS.map(m => m.name).join(', ')}`);
-  return model;
 }
 
 function uuidBytes(uuid: string): Uint8Array {

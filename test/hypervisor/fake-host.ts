@@ -144,6 +144,9 @@ export class FakeHost {
         for (let i = 0; i < from.length; i++) memory.u8[this.offset(linear + BigInt(i), access)] = from[i];
       },
       loadSegment: never,
+      deliver: never,
+      readOwnMsr: never,
+      writeOwnMsr: never,
       fetch: never,
     } as Processor;
   }

@@ -56,6 +56,15 @@ export class FakeProcessor implements Processor {
   }
 
   selectPhysicalMap(): void {}
+  deliver(): boolean {
+    throw new Error('not used');
+  }
+  readOwnMsr(): bigint | null {
+    return null;
+  }
+  writeOwnMsr(): boolean {
+    return false;
+  }
   selectAddressSpace(root: bigint): void {
     this.root = root;
   }

@@ -1,5 +1,5 @@
 // The instruction that runs now: where it stands, and how it is left by a fault or an exit.
-import { Exit, type GuestFault } from './exits.ts';
+import { Exit, GuestFault, RunAlone } from './exits.ts';
 import { Rec } from './interp/record.ts';
 import { ModeBit, S } from './layout.ts';
 import type { EngineMemory } from './memory.ts';
@@ -54,6 +54,13 @@ export class CurrentInstruction {
     state.set32(S.faultCode, fault.code ?? 0);
     state.set32(S.faultHasCode, fault.code === null ? 0 : 1);
     state.set(S.faultAddress, BigInt.asUintN(64, fault.address));
+  }
+
+  /** Records what was thrown as why the instruction is left. Throws it again if it is none of that. */
+  leaveBy(thrown: unknown): void {
+    if (thrown instanceof GuestFault) this.raise(thrown);
+    else if (thrown instanceof RunAlone) this.exit(Exit.alone);
+    else throw thrown;
   }
 
   /** Records an Exit as why the instruction is left. */

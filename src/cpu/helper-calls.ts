@@ -1,12 +1,11 @@
 // What generated code calls in TypeScript: functions whose guest faults are recorded, for the handler to leave by.
 import type { CurrentInstruction } from './current-instruction.ts';
-import { GuestFault } from './exits.ts';
 import type { SystemCore } from './helpers/core.ts';
 import { helpers } from './helpers/index.ts';
 
 const unsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
 
-/** The same function, for generated code: a GuestFault becomes S.pending. */
+/** The same function, for generated code: what is thrown to leave the instruction becomes S.pending. */
 export function guarded<A extends unknown[]>(
   instruction: CurrentInstruction,
   // biome-ignore lint/suspicious/noConfusingVoidType: some give nothing
@@ -16,8 +15,7 @@ export function guarded<A extends unknown[]>(
     try {
       return body(...args) ?? 0n;
     } catch (error) {
-      if (!(error instanceof GuestFault)) throw error;
-      instruction.raise(error);
+      instruction.leaveBy(error);
       return 0n;
     }
   };

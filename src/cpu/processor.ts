@@ -3,7 +3,7 @@ import { Breakpoints } from './breakpoints.ts';
 import { CurrentInstruction } from './current-instruction.ts';
 import { Decoder } from './decode/decoder.ts';
 import { createEncodingTable } from './encodings/index.ts';
-import { GuestFault, Vector } from './exits.ts';
+import { GuestFault, RunAlone, Vector } from './exits.ts';
 import { bindHelper, callHelper, guarded } from './helper-calls.ts';
 import type { SystemCore } from './helpers/core.ts';
 import { deliver, type EventSource } from './helpers/interrupts.ts';
@@ -60,6 +60,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   bus: Bus = noBus;
   cycles: () => bigint = () => this.loop.executed();
   onProtectedStore: ProtectedStore | null = null;
+  onTaskPriority: ((priority: number) => void) | null = null;
 
   /** The parts, for the evaluating back end, tests and profiles. */
   readonly instruction: CurrentInstruction;
@@ -168,6 +169,21 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
   set interruptPending(pending: boolean) {
     this.code.interruptPending = pending;
+  }
+
+  get nmiPending(): boolean {
+    return this.code.nmiPending;
+  }
+  set nmiPending(pending: boolean) {
+    this.code.nmiPending = pending;
+  }
+
+  stop(): void {
+    this.code.stopping = true;
+  }
+
+  requireAlone(): void {
+    if (!this.loop.alone) throw new RunAlone();
   }
 
   run(fuel: number): number {

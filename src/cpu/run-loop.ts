@@ -5,7 +5,7 @@ import type { CurrentInstruction } from './current-instruction.ts';
 import { Exit, GuestFault, Vector } from './exits.ts';
 import { Flag } from './flags.ts';
 import type { SystemCore } from './helpers/core.ts';
-import { deliverRecorded } from './helpers/interrupts.ts';
+import { deliver, deliverRecorded } from './helpers/interrupts.ts';
 import type { CodeLookup } from './interp/code-lookup.ts';
 import type { Core } from './interp/core.ts';
 import { RunResult } from './interp/main.ts';
@@ -33,6 +33,8 @@ export class RunLoop {
   private readonly breakpoints: Breakpoints;
   /** Fuel given to the core's run() that is under way, 0 outside. */
   private budget = 0;
+  /** One instruction runs by itself, or none: what it does to the platform is seen in order. */
+  alone = true;
 
   constructor(
     processor: SystemCore,
@@ -51,12 +53,16 @@ export class RunLoop {
 
   /** See Processor.run. */
   run(fuel: number): number {
-    const { state, breakpoints } = this;
+    const { state, breakpoints, code } = this;
+    code.stopping = false;
+    let alone = false;
     for (let left = Math.min(fuel, MAX_FUEL); left > 0; ) {
+      if (code.stopping) return this.end(Exit.stopped);
       const native = state.get32(S.pv) === 0;
       const shadow = state.get32(S.shadow);
-      if (native && this.code.interruptPending && !shadow && state.get32(S.rflags) & Flag.IF) {
-        return this.end(Exit.interruptWindow);
+      if (native && !shadow) {
+        if (code.nmiPending && !state.get32(S.nmiBlocked) && !this.deliversNmi()) return state.get32(S.exit);
+        if (code.interruptPending && state.get32(S.rflags) & Flag.IF) return this.end(Exit.interruptWindow);
       }
       const hit = this.breakpointsHere(shadow);
       if (hit) {
@@ -67,10 +73,15 @@ export class RunLoop {
       state.set32(S.shadow, 0);
       const resuming = breakpoints.watching && (state.get32(S.rflags) & Flag.RF) !== 0;
       const step = (state.get32(S.rflags) & Flag.TF) !== 0;
-      const single = step || shadow !== 0 || breakpoints.watching;
+      const single = alone || step || shadow !== 0 || breakpoints.watching;
       const before = left;
       const result = this.execute(left, single);
-      left -= this.retire(this.used);
+      alone = result === RunResult.left && state.get32(S.pending) !== 0 && state.get32(S.exit) === Exit.alone;
+      left -= this.retire(alone ? this.used - 1 : this.used);
+      if (alone) {
+        this.instruction.leave();
+        continue;
+      }
       if (result === RunResult.left) {
         // lookup() has handed over
         if (state.get32(S.pending) === 0) continue;
@@ -88,6 +99,14 @@ export class RunLoop {
       if (debug && !this.raiseDebug(debug, native)) return state.get32(S.exit);
     }
     return this.end(Exit.fuel);
+  }
+
+  /** Delivers an NMI at RIP; false: S.exit says that the processor has shut down. */
+  private deliversNmi(): boolean {
+    this.code.nmiPending = false;
+    if (deliver(this.processor, Vector.NMI, { source: 'nmi' })) return true;
+    this.end(Exit.shutdown);
+    return false;
   }
 
   private end(exit: number): number {
@@ -109,6 +128,8 @@ export class RunLoop {
     this.stepTaken = false;
     this.budget = single || this.substitute ? 1 : fuel;
     code.single = single;
+    this.alone = single;
+    this.state.set32(S.alone, single ? 1 : 0);
     let result = this.stretch(this.budget, single);
     // a block longer than what is left of the fuel
     if (result === RunResult.fuel && this.rest() > 0) result = this.stretch(this.rest(), true);
@@ -116,6 +137,7 @@ export class RunLoop {
     code.single = false;
     this.used = this.budget - this.rest();
     this.budget = 0;
+    this.alone = true;
     return result;
   }
 
@@ -142,7 +164,7 @@ export class RunLoop {
   /** Instructions executed so far by the vCPU that is loaded, also in the middle of run(). */
   executed(): bigint {
     const { state } = this;
-    if (this.budget === 0 || this.instruction.evaluated) return state.get(S.retired);
+    if (this.alone || this.instruction.evaluated) return state.get(S.retired);
     const block = state.get32(S.block);
     const started = (state.get32(S.record) - block) / RECORD_SIZE - 1;
     const unpaid = this.processor.memory.u32[(block + Head.count) >> 2] - started;

@@ -24,7 +24,10 @@ export interface Bus {
   portWrite(port: number, size: number, value: number): void;
 }
 
-/** Model-specific registers and CPUID as this vCPU sees them; throws GuestFault (#GP) where the register does not exist. */
+/**
+ * Model-specific registers that are not the processor's own (helpers/msrs.ts has those), and CPUID, as this vCPU sees them. The registers
+ * throw GuestFault (#GP) where there is none; cpuid() has no effects.
+ */
 export interface Registers {
   rdmsr(index: number): bigint;
   wrmsr(index: number, value: bigint): void;
@@ -38,7 +41,10 @@ export interface Processor {
   /** The registers of the vCPU that runs now; S.* fields beyond the architectural ones (exit, fault…) are read here after run(). */
   readonly live: CpuState;
 
-  /** Hypervisor or machine sets these before run(). */
+  /**
+   * Hypervisor or machine sets these before run(). Bus and registers are called for one instruction at a time, which runs by itself: time
+   * (cycles, S.retired) is that instruction's, and stop() or interruptPending count from the next one on.
+   */
   registers: Registers;
   bus: Bus;
   /** Cycles since the start of the machine, from which RDTSC derives (adds S.tscOffset). */
@@ -50,9 +56,13 @@ export interface Processor {
   onProtectedStore: ProtectedStore | null;
   /**
    * Not PV: an external interrupt waits. run() returns Exit.interruptWindow where it can be delivered (RFLAGS.IF, no shadow of STI or
-   * MOV SS); see deliver() in helpers/interrupts.ts. Set it before run() only.
+   * MOV SS); deliver() does so. May be set at any time, also from bus and registers in the middle of run().
    */
   interruptPending: boolean;
+  /** Not PV: an NMI waits. run() delivers it, and clears this, as soon as no other NMI is being served (S.nmiBlocked). As interruptPending. */
+  nmiPending: boolean;
+  /** MOV to CR8 has set the task priority (0-15, also in S.cr8): whoever has the local APIC hears of it. Called as bus and registers are. */
+  onTaskPriority: ((priority: number) => void) | null;
 
   /** Copies a stored vCPU into the live block (and back). Mode and CPL dependent state is recomputed by load(). */
   load(from: CpuState): void;
@@ -65,6 +75,11 @@ export interface Processor {
    * Never throws for anything that a guest does.
    */
   run(fuel: number): number;
+
+  /**
+   * From within run(), by way of bus or registers: run() returns Exit.stopped before the next instruction. Elsewhere it does nothing.
+   */
+  stop(): void;
 
   /**
    * Chooses the physical memory that addresses are translated into: a guest's map, or null where they are machine addresses (PV).
@@ -113,7 +128,7 @@ export interface Processor {
    * False: the processor shuts down (triple fault).
    */
   deliver(vector: number, event: { source: EventSource; code?: number | null; address?: bigint }): boolean;
-  /** A register of the processor's own (system calls, bases, EFER, PAT, TSC): what Registers.rdmsr and wrmsr hand on. Null: not one. Throws GuestFault (#GP) for a value that it does not take. */
+  /** A register of the processor's own (system calls, bases, EFER, PAT, TSC): what RDMSR and WRMSR look for first. Null: not one. Throws GuestFault (#GP) for a value that it does not take. */
   readOwnMsr(index: number): bigint | null;
   /** False: not one. */
   writeOwnMsr(index: number, value: bigint): boolean;

@@ -35,6 +35,8 @@ export class FakeProcessor implements Processor {
   cycles = (): bigint => 0n;
   onProtectedStore: ProtectedStore | null = null;
   interruptPending = false;
+  nmiPending = false;
+  onTaskPriority = null;
   root = 0n;
   readonly tlb = new Map<string, Translation>();
   /** How often everything was flushed. */
@@ -51,10 +53,11 @@ export class FakeProcessor implements Processor {
     to.bytes.set(this.live.bytes);
   }
   modeChanged(): void {}
-  run(): number {
+  run(): never {
     throw new Error('a fake processor runs nothing');
   }
 
+  stop(): void {}
   selectPhysicalMap(): void {}
   deliver(): boolean {
     throw new Error('not used');

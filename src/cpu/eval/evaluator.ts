@@ -64,11 +64,10 @@ export class Evaluator {
       processor.instruction.evaluated = { rip, nextRip };
       this.execute(instruction, rip, nextRip);
     } catch (error) {
-      if (error instanceof GuestFault) processor.instruction.raise(error);
-      else {
-        processor.instruction.evaluated = null;
-        throw error;
-      }
+      const { evaluated } = processor.instruction;
+      processor.instruction.evaluated = null;
+      processor.instruction.leaveBy(error);
+      processor.instruction.evaluated = evaluated;
     }
   }
 

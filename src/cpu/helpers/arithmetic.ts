@@ -4,6 +4,7 @@ import { Flag } from '../flags.ts';
 import { R, S, UnitTrap } from '../layout.ts';
 import type { CpuState } from '../state.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
+import { readProcessorMsr, writeProcessorMsr } from './msrs.ts';
 
 const PAGE = 4096;
 const RCX_AT = S.gpr + R.rcx * 8;
@@ -142,13 +143,20 @@ export const arithmeticHelpers: Record<string, SystemHelper> = {
   rdpmc: () => {
     throw new GuestFault(Vector.GP, 0);
   },
-  rdmsr: core => core.registers.rdmsr(Number(core.state.gpr[R.rcx] & 0xffffffffn)),
+  rdmsr: core => {
+    const index = Number(core.state.gpr[R.rcx] & 0xffffffffn);
+    const own = readProcessorMsr(core, index);
+    if (own !== null) return own;
+    core.requireAlone();
+    return core.registers.rdmsr(index);
+  },
   wrmsr: core => {
     const { gpr } = core.state;
-    core.registers.wrmsr(
-      Number(gpr[R.rcx] & 0xffffffffn),
-      ((gpr[R.rdx] & 0xffffffffn) << 32n) | (gpr[R.rax] & 0xffffffffn),
-    );
+    const index = Number(gpr[R.rcx] & 0xffffffffn);
+    const value = ((gpr[R.rdx] & 0xffffffffn) << 32n) | (gpr[R.rax] & 0xffffffffn);
+    if (writeProcessorMsr(core, index, value)) return;
+    core.requireAlone();
+    core.registers.wrmsr(index, value);
   },
   xgetbv: core => {
     const { state } = core;

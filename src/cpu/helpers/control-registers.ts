@@ -178,7 +178,9 @@ function writeCr(core: SystemCore, number: bigint, value: bigint): void {
   else if (number === 4n) writeCr4(core, value);
   else if (number === 8n) {
     if (value >> 4n) throw fault();
+    core.requireAlone();
     state.set(S.cr8, value);
+    core.onTaskPriority?.(Number(value));
   } else throw new GuestFault(Vector.UD);
 }
 

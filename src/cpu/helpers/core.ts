@@ -19,6 +19,9 @@ export interface SystemCore extends HelperCore {
   registers: Registers;
   bus: Bus;
   cycles: () => bigint;
+  readonly onTaskPriority: ((priority: number) => void) | null;
+  /** To be called before the platform is: throws RunAlone where the instruction that runs now is one of several. */
+  requireAlone(): void;
   /** RIP of the instruction that runs now, and of the one after it. */
   instructionRip(): bigint;
   nextInstructionRip(): bigint;

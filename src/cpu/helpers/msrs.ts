@@ -1,5 +1,5 @@
 // The model-specific registers that belong to the processor itself: system calls, bases, EFER, PAT, TSC (SDM Vol. 4, 2.1; AMD APM Vol. 2,
-// appendix A). Platforms answer the rest; what neither knows is #GP.
+// appendix A). Platforms answer the rest (Registers in types.ts); what neither knows is #GP.
 import { GuestFault, Vector } from '../exits.ts';
 import { S, SEG, SEG_FIELD } from '../layout.ts';
 import { writeEfer } from './control-registers.ts';

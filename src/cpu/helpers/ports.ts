@@ -32,10 +32,12 @@ export const portHelpers: Record<string, SystemHelper> = {
   portCheck: check,
   portIn: (core, width, port) => {
     check(core, width, port);
+    core.requireAlone();
     return BigInt(core.bus.portRead(Number(port), Number(width) / 8) >>> 0);
   },
   portOut: (core, width, port, value) => {
     check(core, width, port);
+    core.requireAlone();
     core.bus.portWrite(Number(port), Number(width) / 8, Number(BigInt.asUintN(Number(width), value)));
   },
 };

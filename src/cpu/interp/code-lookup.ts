@@ -20,8 +20,11 @@ import { HEAD_SIZE, Head, Rec } from './record.ts';
 const CS_AT = S.segments + SEG.cs * SEGMENT_SIZE;
 
 export class CodeLookup {
-  /** See Processor.interruptPending. */
+  /** See Processor.interruptPending and nmiPending. */
   interruptPending = false;
+  nmiPending = false;
+  /** See Processor.stop. */
+  stopping = false;
   /** Only blocks made for one use, of exactly as many instructions as fuel is left. */
   exact = false;
   /** run() is to execute one instruction, whatever wants attention. */
@@ -155,10 +158,13 @@ export class CodeLookup {
     state.set32(S.tlb, current.address);
   }
 
-  /** No block may be entered without the run loop having a look first: RFLAGS.TF, or an interrupt that can be taken now. */
+  /** No block may be entered without the run loop having a look first: RFLAGS.TF, stop(), or an interrupt that can be taken now. */
   private wantsAttention(): boolean {
-    const flags = this.state.get32(S.rflags);
-    return (flags & Flag.TF) !== 0 || (this.interruptPending && (flags & Flag.IF) !== 0 && !this.state.get32(S.pv));
+    const { state } = this;
+    const flags = state.get32(S.rflags);
+    if (flags & Flag.TF || this.stopping) return true;
+    if (state.get32(S.pv)) return false;
+    return (this.interruptPending && (flags & Flag.IF) !== 0) || (this.nmiPending && !state.get32(S.nmiBlocked));
   }
 
   /** Bytes of a frame were written to: drops what was decoded from them. */

@@ -19,6 +19,8 @@ export interface Surroundings {
   readonly bus: Bus;
   readonly onProtectedStore: ProtectedStore | null;
   wroteFrame(mfn: Mfn, offset: number, length: number): void;
+  /** Throws RunAlone where the instruction that runs now is one of several. */
+  requireAlone(): void;
 }
 
 const inOnePage = (linear: bigint, bytes: number): boolean => Number(linear & 0xfffn) + bytes <= FRAME_SIZE;
@@ -91,10 +93,15 @@ export class DataAccess {
   /** 16 bytes, of which none is written before all may be. Throws GuestFault. */
   store128(linear: bigint, low: bigint, high: bigint, hint: number): void {
     const second = this.mmu.wrap(linear + 8n);
-    this.load(linear, 8, hint, true);
-    this.load(second, 8, hint, true);
+    this.requireWritable(linear, hint);
+    if (!inOnePage(linear, 16)) this.requireWritable(this.mmu.wrap(linear + 15n) & ~0xfffn, hint);
     this.store(linear, low, 8, hint);
     this.store(second, high, 8, hint);
+  }
+
+  /** Throws GuestFault where the byte may not be written, nor offered as a protected store. */
+  private requireWritable(linear: bigint, hint: number): void {
+    if (this.refusalOf(linear, hint) === 0) this.locate(linear, AccessKind.write, hint);
   }
 
   /** Both pages are checked before the first byte is taken. */
@@ -135,12 +142,13 @@ export class DataAccess {
     if (paging.walk(lo, hi, AccessKind.write, user)) return 0;
     const code = paging.errorCode;
     const readOnly = (code & (PageFault.present | PageFault.reserved)) === PageFault.present;
-    const offered = this.surroundings.onProtectedStore && readOnly && paging.walk(lo, hi, AccessKind.read, user);
+    const takes = this.state.get32(S.pv) && this.surroundings.onProtectedStore;
+    const offered = takes && readOnly && paging.walk(lo, hi, AccessKind.read, user);
     if (!offered) throw new GuestFault(Vector.PF, code, linear);
     return code;
   }
 
-  /** Engine-memory address of a byte, valid to the end of its page; -1 beyond RAM: deviceAddress has it. Throws GuestFault. */
+  /** Engine-memory address of a byte, valid to the end of its page; -1 beyond RAM: deviceAddress has it. Throws GuestFault, RunAlone. */
   private locate(linear: bigint, kind: number, hint: number): number {
     const lo = lowHalf(linear);
     const hi = highHalf(linear);
@@ -150,6 +158,7 @@ export class DataAccess {
     this.mmu.walk(lo, hi, kind);
     const { gfn, mfn } = this.mmu.paging;
     if (mfn === NOT_RAM) {
+      this.surroundings.requireAlone();
       this.deviceAddress = BigInt(gfn) * 4096n + (linear & 0xfffn);
       return -1;
     }

@@ -44,9 +44,8 @@ export function repeated(o: Ops, element: () => void, stop?: () => Bool, bulk?: 
   }
   const aw = o.addressWidth;
   const count = o.reg(RCX, aw);
-  // single-stepping stops after every element
-  const traps = o.cmp('ne', o.bin('and', o.state(S.rflags, 64), o.const(Flag.TF)), o.const(0));
-  const most = o.let(o.select(traps, o.const(1), o.const(STEP)));
+  // single-stepping stops after every element, and so does what reaches the platform
+  const most = o.let(o.select(o.cmp('ne', o.state(S.alone, 32), o.const(0)), o.const(1), o.const(STEP)));
   const rest = o.let(o.select(o.cmp('gt_u', count, most), o.bin('sub', count, most), o.const(0)));
   bulk?.(o.let(o.bin('sub', count, rest)));
   const going = o.variable(o.const(1));

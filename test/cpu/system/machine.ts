@@ -72,6 +72,8 @@ function cleared(vendor: Vendor): InterpretingProcessor {
   cpu.flushAll();
   cpu.load(new CpuState());
   cpu.interruptPending = false;
+  cpu.nmiPending = false;
+  cpu.onTaskPriority = null;
   return cpu;
 }
 

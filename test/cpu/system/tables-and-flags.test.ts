@@ -203,9 +203,10 @@ describe('ports', () => {
   });
   it('INS and OUTS go on where they were', () => {
     const [m, log] = ported(0, 0);
-    m.set(R.rdi, At.data).set(R.rsi, At.data).set(R.rcx, 3).set(R.rdx, 0x170).step('f3 6d');
+    m.set(R.rdi, At.data).set(R.rsi, At.data).set(R.rcx, 3).set(R.rdx, 0x170).code('f3 6d');
+    for (let left = 2; left >= 0; left--) expect([m.cpu.run(1), m.get(R.rcx)]).toEqual([Exit.fuel, BigInt(left)]);
     expect([m.peek(At.data + 8, 4), m.get(R.rcx), m.get(R.rdi)]).toEqual([0xffffff42n, 0n, BigInt(At.data + 12)]);
-    m.set(R.rcx, 2).step('f3 6e');
+    m.set(R.rcx, 2).code('f3 6e').cpu.run(2);
     expect(log.slice(3)).toEqual([
       ['out', 0x170, 1, 0x42],
       ['out', 0x170, 1, 0xff],

@@ -14,4 +14,6 @@ export {
   ramForGuests,
 } from './toolstack/host.ts';
 export * from './toolstack/image/index.ts';
+export { HostedDomain, type Machine } from './toolstack/machine.ts';
+export { NativeMachine, type NativeMachineOptions } from './toolstack/native-machine.ts';
 export type { RunEnd, RunOptions } from './toolstack/run-machine.ts';

@@ -101,7 +101,7 @@ class Matrix {
     const able = imageModes({ ...image, modules }, kernelSymbols(image.elf));
     const reasons = this.options.modes.map(mode => {
       const { can, reason } = able[mode];
-      return { mode, why: notBuilt(mode) ?? (can ? null : reason) };
+      return { mode, why: can ? notBuilt(mode) : reason };
     });
     const last = reasons.findLast(({ why }) => why === null)?.mode;
     for (const { mode, why } of reasons) {

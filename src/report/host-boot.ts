@@ -1,14 +1,11 @@
-// Boots of the library's Host, as reports want them: one host a boot.
+// Boots of the library's machines, as reports want them: one machine a boot.
 
-import { captureCrash } from '../hypervisor/crash.ts';
-import { runnerOf } from '../hypervisor/schedule.ts';
-import { BuildError, Host, ramForGuests } from '../index.ts';
+import { BuildError, Host, NativeMachine, ramForGuests } from '../index.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
-import { MODES, type Mode } from '../toolstack/image/modes.ts';
+import type { Mode } from '../toolstack/image/modes.ts';
+import { HostedDomain, type Machine } from '../toolstack/machine.ts';
 import type { BootedDomain, BootRequest, DomainEnd, EndReason } from './boot.ts';
 
-/** Modes that there is a domain builder for. */
-const BUILT: ReadonlySet<Mode> = new Set(['pv']);
 /** What the kernel is told in each mode before what the user appends: where its console is. */
 const CONSOLES: Readonly<Record<Mode, string>> = {
   native: 'console=ttyS0',
@@ -30,7 +27,7 @@ const RETRY_MS = 5;
 
 /** Why a mode cannot be run by this version, or null where it can. */
 export function notBuilt(mode: Mode): string | null {
-  return BUILT.has(mode) ? null : 'not built yet';
+  return mode in STARTERS ? null : 'not built yet';
 }
 
 /**
@@ -43,27 +40,27 @@ export function commandLine(mode: Mode, append: readonly string[], quiet = false
   return [CONSOLES[mode], early, ...append].filter(part => part !== '').join(' ');
 }
 
-/** StartDomain on a host of its own. Rejects with BuildError where the domain cannot be made. */
+/** Starts each mode's machine; modes that are not here are not built yet. */
+const STARTERS: Partial<Record<Mode, (request: BootRequest, log: (line: string) => void) => Promise<Machine>>> = {
+  native: async (request, log) => {
+    const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
+    return NativeMachine.create({ image, initrd, cmdline, memoryMiB, cpus, cpu, clock, log });
+  },
+  pv: async (request, log) => {
+    const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
+    const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, log });
+    const guest = host.createPvDomain({ image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus });
+    return new HostedDomain(host, guest);
+  },
+};
+
+/** StartDomain: a machine of its own for every boot. Rejects with BuildError where it cannot be made. */
 export async function startOnHost(request: BootRequest): Promise<BootedDomain> {
-  if (!MODES.includes(request.mode) || notBuilt(request.mode) !== null) {
-    throw new BuildError(`mode ${request.mode} is not built yet`);
-  }
-  const { image, initrd, cpus, memoryMiB } = request;
+  const start = STARTERS[request.mode];
+  if (!start) throw new BuildError(`mode ${request.mode} is not built yet`);
   const logListeners: Array<(line: string) => void> = [];
-  const host = await Host.create({
-    ramBytes: ramForGuests(memoryMiB),
-    cpu: request.cpuModel,
-    clock: request.clock,
-    log: line => {
-      for (const listener of logListeners) listener(line);
-    },
-  });
-  const guest = host.createPvDomain({
-    image: { ...image, modules: null },
-    initrd,
-    cmdline: request.commandLine,
-    memoryMiB,
-    vcpus: cpus,
+  const machine = await start(request, line => {
+    for (const listener of logListeners) listener(line);
   });
   const abort = new AbortController();
   let ended = false;
@@ -71,15 +68,15 @@ export async function startOnHost(request: BootRequest): Promise<BootedDomain> {
   async function run(): Promise<DomainEnd> {
     // Whoever was given the domain has its listeners in place before the first output.
     await yieldToEventLoop();
-    const end = await host.run({
-      until: () => guest.shutdown !== null,
+    const end = await machine.run({
+      until: () => machine.shutdown !== null,
       signal: abort.signal,
       // On a real clock input may come.
       whenIdle: request.clock === 'real' ? 'wait' : 'return',
     });
     ended = true;
-    const reason: EndReason = guest.shutdown ?? (end === 'aborted' ? 'destroyed' : 'idle');
-    return { reason, crash: guest.crash };
+    const reason: EndReason = machine.shutdown ?? (end === 'aborted' ? 'destroyed' : 'idle');
+    return { reason, crash: machine.crash };
   }
 
   const finished = run();
@@ -87,25 +84,20 @@ export async function startOnHost(request: BootRequest): Promise<BootedDomain> {
   finished.catch(() => {});
   return {
     console: {
-      onData: listener => void guest.console.onOutput(listener),
+      onData: listener => void machine.console.onOutput(listener),
       write: async bytes => {
         for (let rest = bytes; rest.length > 0 && !ended; ) {
-          rest = rest.subarray(guest.console.write(rest));
+          rest = rest.subarray(machine.console.write(rest));
           if (rest.length > 0) await new Promise(resolve => setTimeout(resolve, RETRY_MS));
         }
       },
     },
     onLog: listener => void logListeners.push(listener),
     get instructions() {
-      return Number(host.instructions);
+      return Number(machine.instructions);
     },
     wait: () => finished,
-    inspect: () => {
-      const vcpu = host.hypervisor.loaded ?? guest.domain.vcpus[0];
-      // Its stack can be read only while it is on the processor.
-      if (guest.shutdown === null) host.scheduler.load(runnerOf(vcpu));
-      return captureCrash(vcpu, null);
-    },
+    inspect: () => machine.inspect(),
     destroy: () => abort.abort(),
   };
 }

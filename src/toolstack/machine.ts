@@ -1,7 +1,9 @@
-// A machine that was started, whatever kind it is: what tools do with a domain or a bare PC alike.
-import type { CrashRecord } from '../hypervisor/crash.ts';
+// A machine that was started, whatever kind it is: what tools do with a domain of a host and with a bare PC alike.
+import { type CrashRecord, captureCrash } from '../hypervisor/crash.ts';
+import { runnerOf } from '../hypervisor/schedule.ts';
 import type { GuestConsole } from './guest-console.ts';
-import type { ShutdownName } from './guest-domain.ts';
+import type { GuestDomain, ShutdownName } from './guest-domain.ts';
+import type { Host } from './host.ts';
 import type { RunEnd, RunOptions } from './run-machine.ts';
 
 export interface Machine {
@@ -15,4 +17,43 @@ export interface Machine {
   run(options?: RunOptions): Promise<RunEnd>;
   /** What there is to see of a machine that still runs: for a report on one that hangs. */
   inspect(): CrashRecord | null;
+}
+
+/** A domain with a host of its own. */
+export class HostedDomain implements Machine {
+  readonly host: Host;
+  readonly guest: GuestDomain;
+
+  constructor(host: Host, guest: GuestDomain) {
+    this.host = host;
+    this.guest = guest;
+  }
+
+  get console(): GuestConsole {
+    return this.guest.console;
+  }
+
+  get shutdown(): ShutdownName | null {
+    return this.guest.shutdown;
+  }
+
+  get crash(): CrashRecord | null {
+    return this.guest.crash;
+  }
+
+  get instructions(): bigint {
+    return this.host.instructions;
+  }
+
+  run(options?: RunOptions): Promise<RunEnd> {
+    return this.host.run(options);
+  }
+
+  inspect(): CrashRecord {
+    const { host, guest } = this;
+    const vcpu = host.hypervisor.loaded ?? guest.domain.vcpus[0];
+    // Its stack can be read only while it is on the processor.
+    if (guest.shutdown === null) host.scheduler.load(runnerOf(vcpu));
+    return captureCrash(vcpu, null);
+  }
 }

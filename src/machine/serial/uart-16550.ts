@@ -154,6 +154,11 @@ export class Uart16550 extends ByteRegisters implements Saveable<UartState> {
     this.update();
   }
 
+  /** Bytes of receive() that the other end still holds back. */
+  get waitingInput(): number {
+    return this.s.input.length;
+  }
+
   /** The other end sends a break: what Linux takes for SysRq on a console. */
   receiveBreak(): void {
     if (!(this.s.mcr & MCR_LOOP)) this.push((LSR_BREAK | LSR_FRAMING) << 8);

@@ -1,0 +1,164 @@
+// A bare PC with a kernel in its RAM: no hypervisor, the kernel has the machine's processors and chips to itself.
+import { EngineMemory } from '../cpu/memory.ts';
+import type { CpuModel } from '../cpu/models/model.ts';
+import { createProcessor } from '../cpu/processor.ts';
+import type { CrashRecord } from '../hypervisor/crash.ts';
+import { HostEvents } from '../machine/host-events.ts';
+import { layOutMemory } from '../machine/memory-layout.ts';
+import { PCI_HOLE, Pc } from '../machine/pc.ts';
+import { registersOf, stackOf } from '../machine/processor/registers.ts';
+import { REAL_TIME_RUN, Scheduler } from '../machine/schedule.ts';
+import type { Clock } from '../machine/time/clock.ts';
+import { BuildError } from './builder/error.ts';
+import { enterLinux, loadLinux } from './builder/linux-boot.ts';
+import { type ClockOptions, makeClock } from './clock.ts';
+import { modelByName } from './cpu-model.ts';
+import { Wakeable } from './event-loop.ts';
+import { GuestConsole } from './guest-console.ts';
+import type { ShutdownName } from './guest-domain.ts';
+import type { KernelImage } from './image/kernel.ts';
+import type { Machine } from './machine.ts';
+import { type RunEnd, type RunOptions, runMachine } from './run-machine.ts';
+
+export interface NativeMachineOptions extends ClockOptions {
+  image: Pick<KernelImage, 'name' | 'elf' | 'boot' | 'bzImage'>;
+  initrd?: Uint8Array | null;
+  cmdline?: string;
+  memoryMiB: number;
+  cpus?: number;
+  /** A processor model or its name; default: the first of CPU_MODELS. */
+  cpu?: CpuModel | string;
+  /** What the machine has to say beside the console: why it ended, devices that gave up on a guest. */
+  log?: (line: string) => void;
+}
+
+const MIB = 1 << 20;
+const MAX_CPUS = 128;
+const INPUT_ROOM = 4096;
+
+export class NativeMachine implements Machine {
+  /** The first serial port. */
+  readonly console: GuestConsole;
+  readonly pc: Pc;
+  readonly scheduler: Scheduler;
+  private readonly clock: Clock;
+  private readonly sleeper = new Wakeable();
+  private readonly log: (line: string) => void;
+  private ended: ShutdownName | null = null;
+  private crashed: CrashRecord | null = null;
+
+  /** Throws BuildError, with one sentence for the user, where the kernel cannot be started like this. */
+  static async create(options: NativeMachineOptions): Promise<NativeMachine> {
+    return new NativeMachine(options);
+  }
+
+  private constructor(options: NativeMachineOptions) {
+    const { image, memoryMiB, cpus = 1, cmdline = '', initrd = null } = options;
+    if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) {
+      throw new BuildError(`a machine has 1 to ${MAX_CPUS} processors, not ${cpus}`);
+    }
+    this.log = options.log ?? (() => {});
+    this.console = new GuestConsole(() => this.sleeper.wake());
+    const model = modelByName(options.cpu);
+    const ramBytes = memoryMiB * MIB;
+    const memory = new EngineMemory(ramBytes);
+    const processor = createProcessor(memory, model);
+    const { clock, attach } = makeClock(options, model);
+    this.clock = clock;
+    const hostEvents = new HostEvents();
+    this.pc = new Pc({
+      processor,
+      memory,
+      clock,
+      hostEvents,
+      layout: layOutMemory({ ramBytes, ...PCI_HOLE }),
+      cpus,
+      serialOutput: byte => this.print(byte),
+      end: (how, why) => this.end(how, why),
+    });
+    this.console.connect({ write: bytes => this.type(bytes) });
+    const { pc } = this;
+    this.scheduler = new Scheduler(
+      { processor, clock, hostEvents, work: 0, runners: () => pc.processors },
+      options.clock === 'real' ? REAL_TIME_RUN : undefined,
+    );
+    attach(this.scheduler);
+    const entry = loadLinux(pc.physical, { image, initrd, cmdline, map: pc.memoryMap, rsdp: pc.rsdp });
+    enterLinux(pc.processors[0].cpu, entry);
+  }
+
+  get shutdown(): ShutdownName | null {
+    return this.ended;
+  }
+
+  get crash(): CrashRecord | null {
+    return this.crashed;
+  }
+
+  get instructions(): bigint {
+    return this.scheduler.retiredNow();
+  }
+
+  async run(options: RunOptions = {}): Promise<RunEnd> {
+    const { scheduler, clock, sleeper } = this;
+    const end = await runMachine({ scheduler, clock, sleeper }, options);
+    this.flush();
+    return end;
+  }
+
+  inspect(): CrashRecord | null {
+    const { processors } = this.pc;
+    const shown = processors.find(({ isLoaded }) => isLoaded) ?? processors[0];
+    if (this.ended === null) this.scheduler.load(shown);
+    return this.record(shown.id, null);
+  }
+
+  private record(id: number, reason: string | null): CrashRecord {
+    const { cpu, isLoaded } = this.pc.processors[id];
+    return {
+      domain: null,
+      vcpu: id,
+      reason,
+      registers: registersOf(cpu),
+      rip: cpu.rip,
+      eventMask: false,
+      inKernel: cpu.cpl === 0,
+      stack: isLoaded ? stackOf(this.pc.processor, cpu.cpl === 3) : [],
+      hypercalls: [],
+    };
+  }
+
+  private end(how: 'poweroff' | 'reboot' | 'crash', why: string): void {
+    if (this.ended !== null) return;
+    this.log(`domzero: ${why}`);
+    if (how === 'crash') {
+      const shown = this.pc.processors.find(({ isLoaded }) => isLoaded);
+      if (shown) this.crashed = this.record(shown.id, why);
+    }
+    this.ended = how;
+    for (const processor of this.pc.processors) processor.stop();
+  }
+
+  // ---- the serial port
+
+  /** What was sent since the last flush. */
+  private readonly sent: number[] = [];
+
+  private print(byte: number): void {
+    this.sent.push(byte);
+    // A line at a time, and what is left when the machine stops for a moment.
+    if (byte === 10 || this.sent.length >= INPUT_ROOM) this.flush();
+  }
+
+  private flush(): void {
+    if (this.sent.length === 0) return;
+    this.console.print(Uint8Array.from(this.sent));
+    this.sent.length = 0;
+  }
+
+  private type(bytes: Uint8Array): number {
+    const taken = bytes.subarray(0, Math.max(0, INPUT_ROOM - this.pc.uart.waitingInput));
+    this.pc.uart.receive(taken);
+    return taken.length;
+  }
+}

@@ -4,6 +4,7 @@ import type { Mfn } from '../cpu/memory.ts';
 import { type CrashRecord, captureCrash, reportCrash } from './crash.ts';
 import type { EventChannels } from './events/event-channels.ts';
 import type { GrantTable } from './grants/grant-table.ts';
+import { HvmDomain } from './hvm/hvm-domain.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import { PvPorts } from './pv/io-ports.ts';
 import type { Watchdogs } from './time/watchdog.ts';
@@ -90,6 +91,9 @@ export class Domain {
   /** Count of pauses by the toolstack. */
   pauseCount = 0;
 
+  /** HVM and PVH domains: physmap, parameters, upcalls. */
+  readonly hvm: HvmDomain | null;
+
   constructor(hypervisor: Hypervisor, config: DomainConfig) {
     this.hypervisor = hypervisor;
     this.config = config;
@@ -99,10 +103,15 @@ export class Domain {
     this.isPrivileged = config.isPrivileged ?? false;
     this.maxPages = config.maxPages;
     this.ports = new PvPorts(hypervisor.clock);
+    this.hvm = this.abi === 'hvm' ? new HvmDomain(this) : null;
   }
 
-  /** Size of a long and of a pointer in this domain's hypercalls. An HVM vCPU's mode decides for itself: Vcpu.abiWidth. */
+  /**
+   * Size of a long in what this domain shares with Xen (shared_info, vcpu_info, run states), and in a PV domain's hypercalls. In those
+   * of HVM domains the vCPU's mode decides: Vcpu.abiWidth.
+   */
   get width(): Abi {
+    if (this.hvm) return this.hvm.sharedInfoWidth;
     return this.abi === 'pv32' ? 32 : 64;
   }
 

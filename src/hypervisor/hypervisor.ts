@@ -54,8 +54,6 @@ export class Hypervisor {
   onHypercall: ((record: HypercallRecord) => void) | null = null;
   /** Events for backends in the host; the run loop delivers them between hypercalls. */
   readonly hostEvents = new HostEvents();
-  /** Called when a vCPU's upcall flag goes from 0 to 1: HVM guests are interrupted by it. */
-  onUpcall: ((vcpu: Vcpu) => void) | null = null;
   /**
    * VCPUOP_initialise: loads the context that `pointer` (in the caller's memory) has for another vCPU of the domain, and sets its
    * isInitialised. Throws EFAULT, then EEXIST where it has one already, then what the context deserves.

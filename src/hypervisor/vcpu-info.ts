@@ -9,15 +9,20 @@ export const VCPU_INFO_SIZE = 64;
 
 export class VcpuInfo {
   private readonly view: DataView;
-  private readonly abi: Abi;
+  private readonly domain: { readonly width: Abi };
   /** Byte offset in the engine memory; 0 = no vcpu_info (a vCPU beyond the 32 that shared_info has room for). */
   at = 0;
   /** The frame that VCPUOP_register_vcpu_info moved it to; -1 = it has not moved. */
   registeredFrame = -1;
 
-  constructor(view: DataView, abi: Abi) {
+  /** @param domain whose vCPU it is: an HVM domain's width shows only as it runs */
+  constructor(view: DataView, domain: { readonly width: Abi }) {
     this.view = view;
-    this.abi = abi;
+    this.domain = domain;
+  }
+
+  private get abi(): Abi {
+    return this.domain.width;
   }
 
   get exists(): boolean {

@@ -1,5 +1,6 @@
 // A virtual processor: its registers, what PV guests have registered for it, and where its vcpu_info stands.
 import type { Abi } from '../abi/struct.ts';
+import { ModeBit, S } from '../cpu/layout.ts';
 import type { Mfn } from '../cpu/memory.ts';
 import { CpuState } from '../cpu/state.ts';
 import type { Domain } from './domain.ts';
@@ -113,7 +114,7 @@ export class Vcpu {
     this.domain = domain;
     this.id = id;
     this.stored = new CpuState();
-    this.info = new VcpuInfo(domain.hypervisor.memory.view, domain.width);
+    this.info = new VcpuInfo(domain.hypervisor.memory.view, domain);
     this.guest = new GuestMemory(this);
   }
 
@@ -127,9 +128,10 @@ export class Vcpu {
     return this.isLoaded ? this.domain.hypervisor.processor.live : this.stored;
   }
 
-  /** Size of a long in this vCPU's hypercalls. */
+  /** Size of a long in this vCPU's hypercalls: an HVM guest's kernel may be in any mode. */
   get abiWidth(): Abi {
-    return this.domain.width;
+    if (this.domain.isPv) return this.domain.width;
+    return this.cpu.get32(S.mode) & ModeBit.long64 ? 64 : 32;
   }
 
   /** `d1v0`: how log lines name it. */

@@ -2,6 +2,7 @@
 // it is told to forget, so that a flush which the hypervisor owes shows.
 import { GuestFault, Vector } from '../../src/cpu/exits.ts';
 import type { EngineMemory } from '../../src/cpu/memory.ts';
+import type { PhysicalMap } from '../../src/cpu/physical-map.ts';
 import { CpuState } from '../../src/cpu/state.ts';
 import type { Access, Bus, Processor, ProtectedStore, Registers } from '../../src/cpu/types.ts';
 
@@ -38,6 +39,8 @@ export class FakeProcessor implements Processor {
   nmiPending = false;
   onTaskPriority = null;
   root = 0n;
+  /** An HVM guest without paging: addresses are physical ones. */
+  physical: PhysicalMap | null = null;
   readonly tlb = new Map<string, Translation>();
   /** How often everything was flushed. */
   fullFlushes = 0;
@@ -97,6 +100,11 @@ export class FakeProcessor implements Processor {
   wroteFrame(): void {}
 
   translate(linear: bigint, access: Access): number {
+    if (this.physical) {
+      const mfn = this.physical.get(Number(linear >> 12n));
+      if (mfn < 0) return -1;
+      return this.memory.frameOffset(mfn) + Number(linear & 0xfffn);
+    }
     const key = `${this.root}/${linear >> 12n}`;
     let t = this.tlb.get(key);
     if (!t || (access.write && !t.write) || (access.user && !t.user)) {

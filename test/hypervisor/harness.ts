@@ -95,6 +95,7 @@ export class Guest {
   /** Puts the guest's vCPU on the processor. */
   run(): void {
     const { hypervisor, processor } = this.host;
+    processor.physical = null;
     if (hypervisor.loaded === this.vcpu) return;
     if (hypervisor.loaded) processor.store(hypervisor.loaded.stored);
     processor.load(this.vcpu.stored);

@@ -21,6 +21,9 @@ export const XENMEMF = {
 /** XENMAPSPACE_*. */
 export const XENMAPSPACE = { sharedInfo: 0, grantTable: 1, gmfn: 2, gmfnRange: 3, gmfnForeign: 4, devMmio: 5 } as const;
 
+/** XENMAPIDX_grant_table_status: of the grant table's frames, those with status words. */
+export const XENMAPIDX_GRANT_TABLE_STATUS = 1n << 31n;
+
 /** Types of memory map entries. */
 export const E820 = { ram: 1, reserved: 2, acpi: 3, nvs: 4, unusable: 5 } as const;
 

@@ -4,13 +4,13 @@ import type { Mfn } from '../../cpu/memory.ts';
 import type { Domain } from '../domain.ts';
 import { XenError } from '../errors.ts';
 import { PageType } from '../memory/frame-table.ts';
+import { ownFrame } from '../memory/own-frame.ts';
 
-/** Takes both references on a frame that the domain owns; `gfn` is a machine frame number for PV guests. Throws EINVAL. */
+/** Takes both references on a frame of the domain's own, by its own number. Throws EINVAL. */
 export function claimWritableFrame(domain: Domain, gfn: bigint): Mfn {
   const { frames } = domain.hypervisor;
-  if (gfn >= BigInt(frames.count)) throw new XenError('EINVAL');
-  const mfn = Number(gfn);
-  if (!frames.getPage(mfn, domain.id)) throw new XenError('EINVAL');
+  const mfn = ownFrame(domain, gfn);
+  if (mfn === null || !frames.getPage(mfn, domain.id)) throw new XenError('EINVAL');
   if (frames.tryGetPageType(mfn, PageType.writable)) return mfn;
   frames.putPage(mfn);
   throw new XenError('EINVAL');

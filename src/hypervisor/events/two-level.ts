@@ -16,17 +16,21 @@ export function twoLevelPorts(width: 32 | 64): number {
 }
 
 export class TwoLevel implements Delivery {
-  readonly maxPorts: number;
   readonly hasPriorities = false;
   private readonly domain: Domain;
-  private readonly layout: (typeof LAYOUT)[32 | 64];
   private readonly u8: Uint8Array;
 
   constructor(domain: Domain) {
     this.domain = domain;
-    this.layout = LAYOUT[domain.width];
-    this.maxPorts = twoLevelPorts(domain.width);
     this.u8 = domain.hypervisor.memory.u8;
+  }
+
+  get maxPorts(): number {
+    return twoLevelPorts(this.domain.width);
+  }
+
+  private get layout(): (typeof LAYOUT)[32 | 64] {
+    return LAYOUT[this.domain.width];
   }
 
   init(): void {}

@@ -21,7 +21,7 @@ export function unblock(vcpu: Vcpu): void {
 export function markEventsPending(vcpu: Vcpu): void {
   if (vcpu.info.upcallPending) return;
   vcpu.info.upcallPending = true;
-  vcpu.domain.hypervisor.onUpcall?.(vcpu);
+  vcpu.domain.hvm?.upcalls.raised(vcpu);
   unblock(vcpu);
 }
 

@@ -6,7 +6,7 @@ import type { Domain, DomId } from '../domain.ts';
 import { DOMID_SELF } from '../domain-ids.ts';
 import { XenError } from '../errors.ts';
 import { PageType } from '../memory/frame-table.ts';
-import { ownedFrame } from './mapping.ts';
+import { ownFrame } from '../memory/own-frame.ts';
 import type { ActiveGrant } from './pins.ts';
 import type { GrantRef } from './shared-entries.ts';
 import { GrantError } from './status.ts';
@@ -92,7 +92,7 @@ function hold(caller: Domain, domain: Domain, side: CopySide, isGrant: boolean, 
 
 function ownPage(domain: Domain, gmfn: bigint): Held {
   const { frames } = domain.hypervisor;
-  const mfn = ownedFrame(domain, gmfn);
+  const mfn = ownFrame(domain, gmfn);
   if (mfn === null || !frames.getPage(mfn, domain.id)) throw new GrantError('bad_page');
   return { mfn, start: 0, length: PAGE_SIZE, release: () => frames.putPage(mfn) };
 }
@@ -123,7 +123,7 @@ function acquire(domain: Domain, ref: GrantRef, user: DomId, readonly: boolean, 
       Object.assign(use, { sourceDomain: transDomid, sourceRef: transRef });
     } else if (mustClaim) {
       const body = entries.body(ref);
-      const mfn = ownedFrame(domain, body.frame);
+      const mfn = ownFrame(domain, body.frame);
       if (mfn === null) throw new GrantError('bad_page');
       use.mfn = mfn;
       if (entries.version === 2 && flags & GTF.sub_page) {

@@ -4,9 +4,10 @@ import { GTF } from '../../abi/xen/grant-table.ts';
 import type { Mfn } from '../../cpu/memory.ts';
 import type { Domain, DomId } from '../domain.ts';
 import { XenError } from '../errors.ts';
+import { INVALID_PFN } from '../memory/m2p.ts';
 import { Maptrack } from './maptrack.ts';
 import { ActiveGrant, type PinKind } from './pins.ts';
-import { type GrantRef, type GrantVersion, SharedEntries, statusFramesFor } from './shared-entries.ts';
+import { type GrantRef, type GrantVersion, grantFramesFor, SharedEntries, statusFramesFor } from './shared-entries.ts';
 import { GrantError } from './status.ts';
 
 /** Entries that the toolstack may have filled and that survive a change of version. */
@@ -45,6 +46,20 @@ export class GrantTable {
   statusFrames(count: number): readonly Mfn[] {
     if (count > this.entries.statusFrames.length) throw new GrantError('general_error');
     return this.entries.statusFrames.slice(0, count);
+  }
+
+  /** A frame by its number, made as needed. Throws EINVAL beyond the table's maximum. */
+  sharedFrameAt(index: number): Mfn {
+    if (index >= this.maxFrames) throw new XenError('EINVAL');
+    this.grow(index + 1);
+    return this.entries.frames[index];
+  }
+
+  /** A frame of status words, made with the table's frames that need it. Throws EINVAL beyond the table's maximum. */
+  statusFrameAt(index: number): Mfn {
+    if (index >= statusFramesFor(this.maxFrames)) throw new XenError('EINVAL');
+    if (index >= this.entries.statusFrames.length) this.grow(grantFramesFor(index + 1));
+    return this.entries.statusFrames[index];
   }
 
   /**
@@ -169,7 +184,13 @@ export class GrantTable {
   }
 
   private dropStatusFrames(): void {
-    const { frames } = this.domain.hypervisor;
+    const { frames, m2p } = this.domain.hypervisor;
+    const { hvm } = this.domain;
+    // An HVM guest's mappings of them are in its physmap, where they can be found.
+    for (const mfn of hvm ? this.entries.statusFrames : []) {
+      const gfn = m2p.get(mfn);
+      if (gfn !== INVALID_PFN) hvm?.physmap.remove(Number(gfn));
+    }
     // The guest may not keep a mapping of a page that becomes something else's.
     if (this.entries.statusFrames.some(mfn => frames.refCount[mfn] !== 1)) throw new XenError('EBUSY');
     for (const mfn of this.entries.statusFrames.splice(0)) frames.freeXen(mfn);

@@ -4,8 +4,10 @@ import { GNTMAP } from '../../abi/xen/grant-table.ts';
 import type { Mfn } from '../../cpu/memory.ts';
 import type { Domain, DomId } from '../domain.ts';
 import { type FrameTable, PageType } from '../memory/frame-table.ts';
+import { ownFrame } from '../memory/own-frame.ts';
 import type { Vcpu } from '../vcpu.ts';
 import type { GrantTable } from './grant-table.ts';
+import { createPhysmapEntry, removePhysmapEntry } from './hvm-entries.ts';
 import type { Mapping } from './maptrack.ts';
 import type { ActiveGrant, PinKind } from './pins.ts';
 import { createMapping, replaceMapping } from './pv-entries.ts';
@@ -13,6 +15,8 @@ import type { GrantRef } from './shared-entries.ts';
 import { GrantError } from './status.ts';
 
 const PAGE_SIZE = 4096;
+/** What an HVM guest cannot ask for: its devices' addresses are its own physical ones, and page tables are its own affair. */
+const NOT_FOR_HVM = GNTMAP.device_map | GNTMAP.application_map | GNTMAP.contains_pte;
 const CONTROL_DOMAIN = 0;
 
 export interface MapRequest {
@@ -39,7 +43,7 @@ export function mapGrant(
   const readonly = (flags & GNTMAP.readonly) !== 0;
   const kinds = pinKinds(flags);
   if (kinds.length === 0) throw new GrantError('bad_gntref');
-  if (!user.isPv) throw new GrantError('general_error'); // mappings of HVM domains come with their page tables
+  if (!user.isPv && flags & NOT_FOR_HVM) throw new GrantError('general_error');
   const owner = user.hypervisor.domains.get(dom);
   // where no guest is the control domain the host's daemons are: it exists, and has granted nothing
   if (!owner) throw new GrantError(dom === CONTROL_DOMAIN ? 'general_error' : 'bad_domain');
@@ -72,7 +76,9 @@ function mapFrame(
     for (const kind of kinds) {
       holdFrame(owner, mfn, readonly);
       held++;
-      if (kind === 'hostRead' || kind === 'hostWrite') createMapping(vcpu, hostAddr, mfn, flags);
+      if (kind === 'deviceRead' || kind === 'deviceWrite') continue;
+      if (vcpu.domain.hvm) createPhysmapEntry(vcpu.domain.hvm, hostAddr, mfn, flags);
+      else createMapping(vcpu, hostAddr, mfn, flags);
     }
     return mfn;
   } catch (error) {
@@ -97,7 +103,7 @@ export function pinGrant(
   if (!active.isPinned || (!readonly && !active.isPinnedForWriting)) {
     grants.claim(ref, active, user, readonly, true);
     if (!active.isPinned) {
-      const mfn = ownedFrame(grants.domain, grants.entries.body(ref).frame);
+      const mfn = ownFrame(grants.domain, grants.entries.body(ref).frame);
       if (mfn === null) {
         grants.reduceStatus(ref, active, readonly);
         throw new GrantError('bad_page');
@@ -109,14 +115,6 @@ export function pinGrant(
   }
   grants.pin(active, kinds);
   return active;
-}
-
-/** The machine frame that a domain means by a frame number, if it is its own. PV domains count in machine frames. */
-export function ownedFrame(domain: Domain, frame: bigint): Mfn | null {
-  const { frames } = domain.hypervisor;
-  if (!domain.isPv || frame >= BigInt(frames.count)) return null;
-  const mfn = Number(frame);
-  return frames.owner[mfn] === domain.id && frames.refCount[mfn] > 0 ? mfn : null;
 }
 
 /** A reference to a frame of its owner's, and for writing one of the writable type. */
@@ -148,7 +146,8 @@ export function unmapGrant(vcpu: Vcpu, { hostAddr, devBusAddr, newAddr, handle }
   const host = hostAddr !== 0n && (flags & GNTMAP.host_map) !== 0;
 
   if (device && devBusAddr !== BigInt(mfn) * BigInt(PAGE_SIZE)) throw new GrantError('bad_dev_addr');
-  if (host) replaceMapping(vcpu, hostAddr, mfn, newAddr, flags);
+  if (host && user.hvm) removePhysmapEntry(user.hvm, hostAddr, mfn, newAddr, flags);
+  else if (host) replaceMapping(vcpu, hostAddr, mfn, newAddr, flags);
   // From here on nothing fails.
   const done: PinKind[] = [];
   if (device) done.push(readonly ? 'deviceRead' : 'deviceWrite');
@@ -160,8 +159,8 @@ export function unmapGrant(vcpu: Vcpu, { hostAddr, devBusAddr, newAddr, handle }
 }
 
 /**
- * The domain goes away: gives back what it has mapped. The references of entries in its page tables go when those are taken apart, so
- * only device mappings are released here.
+ * The domain goes away: gives back what it has mapped. The references of entries in its page tables or its physmap go when those are taken
+ * apart, so only device mappings are released here.
  */
 export function releaseMappings(domain: Domain): void {
   for (const [handle, mapping] of domain.grants.maptrack.entries()) {

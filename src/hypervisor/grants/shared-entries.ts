@@ -18,6 +18,11 @@ export function statusFramesFor(grantFrames: number): number {
   return Math.ceil((grantFrames * ENTRIES_PER_FRAME[2]) / STATUS_PER_FRAME);
 }
 
+/** Grant frames of version 2 whose status words need so many frames. */
+export function grantFramesFor(statusFrames: number): number {
+  return Math.ceil((statusFrames * STATUS_PER_FRAME) / ENTRIES_PER_FRAME[2]);
+}
+
 /** What a version 2 entry says beside its header. */
 export interface EntryBody {
   frame: bigint;

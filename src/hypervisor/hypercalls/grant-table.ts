@@ -65,14 +65,26 @@ function targetOf(caller: Domain, id: number): Domain {
 }
 
 /** Writes the numbers of frames to the guest's list: bad_virt_addr where it cannot be written. */
-function listFrames(vcpu: Vcpu, list: bigint, element: Type<bigint>, frames: readonly number[]): void {
+function listFrames(vcpu: Vcpu, list: bigint, element: Type<bigint>, frames: readonly bigint[]): void {
   try {
-    vcpu.guest.writeArray(list, element, frames.map(BigInt));
+    vcpu.guest.writeArray(list, element, frames);
   } catch (error) {
     if (error instanceof XenError) throw new GrantError('bad_virt_addr');
     throw error;
   }
 }
+
+/** The table's frames by the numbers that the domain knows them by: an HVM domain's are where it has mapped them, if it has. */
+function setUpTable(target: Domain, count: number): bigint[] {
+  const { m2p } = target.hypervisor;
+  return target.grants.setup(count).map(mfn => (target.hvm ? m2p.get(mfn) : BigInt(mfn)));
+}
+
+/** Operations that HVM guests have. */
+const FOR_HVM = new Set<number>([
+  GNTTABOP.query_size, GNTTABOP.setup_table, GNTTABOP.set_version, GNTTABOP.get_version, GNTTABOP.copy, GNTTABOP.map_grant_ref,
+  GNTTABOP.unmap_grant_ref, GNTTABOP.swap_grant_ref,
+]); // biome-ignore format: a list
 
 const operations: { [K in keyof typeof GNTTABOP]?: Operation } = {
   map_grant_ref: batch(abi.gnttabMapGrantRef, (vcpu, a) => {
@@ -99,14 +111,14 @@ const operations: { [K in keyof typeof GNTTABOP]?: Operation } = {
   setup_table: single(abi.gnttabSetupTable, (vcpu, a) => {
     vcpu.guest.checkArray(a.frameList, ulong.size(vcpu.abiWidth), a.nrFrames);
     const status = grantStatus(() =>
-      listFrames(vcpu, a.frameList, ulong, targetOf(vcpu.domain, a.dom).grants.setup(a.nrFrames)),
+      listFrames(vcpu, a.frameList, ulong, setUpTable(targetOf(vcpu.domain, a.dom), a.nrFrames)),
     );
     return { status };
   }),
   get_status_frames: single(abi.gnttabGetStatusFrames, (vcpu, a) => {
     vcpu.guest.checkArray(a.frameList, u64.size(vcpu.abiWidth), a.nrFrames);
     const status = grantStatus(() =>
-      listFrames(vcpu, a.frameList, u64, targetOf(vcpu.domain, a.dom).grants.statusFrames(a.nrFrames)),
+      listFrames(vcpu, a.frameList, u64, targetOf(vcpu.domain, a.dom).grants.statusFrames(a.nrFrames).map(BigInt)),
     );
     return { status };
   }),
@@ -153,6 +165,7 @@ for (const [name, number] of Object.entries(GNTTABOP)) {
 export const grantTableOp: Handler = (vcpu, args) => {
   const count = i32Arg(args[2]);
   const command = u32Arg(args[0]);
+  if (!vcpu.domain.isPv && !FOR_HVM.has(command)) throw new XenError('ENOSYS');
   if (count < 0) throw new XenError('EINVAL');
   const number = command & COMMAND_MASK;
   if (number !== GNTTABOP.cache_flush && number !== command) throw new XenError('EINVAL');

@@ -1,52 +1,81 @@
-// hvm_op (34): xen/include/public/hvm/hvm_op.h, as a PV guest has it: almost everything is -EINVAL, after the arguments were read.
-import { handle, struct, u8, u16, u32, u64 } from '../../abi/struct.ts';
+// hvm_op (34): xen/include/public/hvm/hvm_op.h. A PV guest gets -EINVAL for almost everything, after its arguments were read.
+import * as abi from '../../abi/xen/hvm.ts';
+import { HVM_NR_PARAMS, HVM_PARAM, HVMMEM, HVMOP } from '../../abi/xen/hvm.ts';
+import type { Domain } from '../domain.ts';
 import { XenError } from '../errors.ts';
-import { type SubOperation, subops } from './copy.ts';
-import { notBuilt } from './not-built.ts';
+import type { HvmDomain } from '../hvm/hvm-domain.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { inout, input, op, output, subops } from './copy.ts';
+import { requireTarget } from './permissions.ts';
 
-const HVMOP = {
-  set_param: 0, get_param: 1, flush_tlbs: 5, pagetable_dying: 9, get_time: 10, xentrace: 11, get_mem_type: 15,
-  set_evtchn_upcall_vector: 23, guest_request_vm_event: 24, altp2m: 25,
-} as const; // biome-ignore format: a table
+/** Vectors below are the processor's exceptions and are never delivered by a local APIC. */
+const FIRST_VECTOR = 0x10;
 
-const xenHvmParam = struct('xen_hvm_param', { domid: u16, pad: u16, index: u32, value: u64 });
-const xenHvmPagetableDying = struct('xen_hvm_pagetable_dying', { domid: u16, gpa: u64 });
-const xenHvmGetTime = struct('xen_hvm_get_time', { now: u64 });
-const xenHvmGetMemType = struct('xen_hvm_get_mem_type', { domid: u16, memType: u16, pad: u16, pfn: u64 });
-const xenHvmXentrace = struct('xen_hvm_xentrace', { event: u16, extraBytes: u16, extra: handle });
-const xenHvmEvtchnUpcallVector = struct('xen_hvm_evtchn_upcall_vector', { vcpu: u32, vector: u8 });
+/** TRC_SUBCLS_SHIFT: guests' events are numbers below a class. */
+const HIGHEST_EVENT = 0xfff;
 
-/** A domain must be named first (-ESRCH), then it turns out to be PV (-EINVAL). */
-function onDomain(name: string, struct: typeof xenHvmParam | typeof xenHvmPagetableDying | typeof xenHvmGetMemType) {
-  const operation: SubOperation = ({ domain, guest }, pointer) => {
-    const { domid } = guest.readStruct<{ domid: number }>(pointer, struct);
-    const target = domain.hypervisor.resolve(domain, domid);
-    if (target.isPv) throw new XenError('EINVAL');
-    notBuilt(domain, `HVMOP_${name}`);
-  };
-  return operation;
+/** Another domain that a parameter is about: it must exist (ESRCH), be an HVM one (EINVAL) and the caller's to control (EPERM). */
+function hvmTarget({ domain }: Vcpu, id: number): { target: Domain; hvm: HvmDomain; own: boolean } {
+  const target = domain.hypervisor.resolve(domain, id);
+  if (!target.hvm) throw new XenError('EINVAL');
+  requireTarget(domain, target);
+  return { target, hvm: target.hvm, own: target === domain };
+}
+
+function requireIndex(index: number): void {
+  if (index >= HVM_NR_PARAMS) throw new XenError('EINVAL');
+}
+
+function memoryType(hvm: HvmDomain, pfn: bigint): number {
+  switch (hvm.physmap.typeOf(Number(pfn))) {
+    case 'ram':
+    case 'grant':
+      return HVMMEM.ramRw;
+    case 'grantReadOnly':
+      return HVMMEM.ramRo;
+    default:
+      return HVMMEM.mmioDm;
+  }
 }
 
 export const hvmOp = subops(HVMOP, {
-  set_param: onDomain('set_param', xenHvmParam),
-  get_param: onDomain('get_param', xenHvmParam),
-  get_mem_type: onDomain('get_mem_type', xenHvmGetMemType),
-  pagetable_dying: onDomain('pagetable_dying', xenHvmPagetableDying),
+  set_param: op(input(abi.xenHvmParam), (vcpu, a) => {
+    requireIndex(a.index);
+    const { target, hvm, own } = hvmTarget(vcpu, a.domid);
+    hvm.params.set(a.index, a.value, own, reason => target.crash(reason, 'hvm.c'));
+    if (a.index === HVM_PARAM.callback_irq && own) hvm.latchSharedInfoWidth(vcpu.abiWidth);
+  }),
+  get_param: op(inout(abi.xenHvmParam), (vcpu, a) => {
+    requireIndex(a.index);
+    const { hvm, own } = hvmTarget(vcpu, a.domid);
+    return { value: hvm.params.get(a.index, own) };
+  }),
+  get_mem_type: op(inout(abi.xenHvmGetMemType), ({ domain }, a) => {
+    const target = domain.hypervisor.resolve(domain, a.domid);
+    requireTarget(domain, target);
+    if (!target.hvm) throw new XenError('EINVAL');
+    return { memType: memoryType(target.hvm, a.pfn) };
+  }),
+  pagetable_dying: op(input(abi.xenHvmPagetableDying), ({ domain }, a) => {
+    // A hint for shadow page tables, which guests do not have here.
+    throw new XenError(domain.hypervisor.resolve(domain, a.domid) === domain ? 'EINVAL' : 'EOPNOTSUPP');
+  }),
   flush_tlbs: ({ domain }, pointer) => {
     if (pointer !== 0n || domain.isPv) throw new XenError('EINVAL');
-    notBuilt(domain, 'HVMOP_flush_tlbs');
+    domain.hypervisor.processor.flushAll();
   },
-  get_time: ({ domain, guest }, pointer) => {
-    guest.writeStruct(pointer, xenHvmGetTime, { now: domain.hypervisor.clock.nowNs() });
-  },
-  xentrace: ({ guest }, pointer) => {
-    guest.readStruct(pointer, xenHvmXentrace); // no trace buffers: recorded nowhere, as on a Xen that does not trace
-  },
-  set_evtchn_upcall_vector: ({ domain, guest }, pointer) => {
-    guest.readStruct(pointer, xenHvmEvtchnUpcallVector);
-    if (domain.isPv) throw new XenError('EINVAL');
-    notBuilt(domain, 'HVMOP_set_evtchn_upcall_vector');
-  },
+  get_time: op(output(abi.xenHvmGetTime), ({ domain }) => ({ now: domain.hypervisor.clock.nowNs() })),
+  // No trace buffers: recorded nowhere, as on a Xen that does not trace.
+  xentrace: op(input(abi.xenHvmXentrace), (_vcpu, a) => {
+    if (a.extraBytes > a.extra.length || a.event > HIGHEST_EVENT) throw new XenError('EINVAL');
+  }),
+  set_evtchn_upcall_vector: op(input(abi.xenHvmEvtchnUpcallVector), ({ domain }, a) => {
+    if (!domain.hvm || a.vector < FIRST_VECTOR) throw new XenError('EINVAL');
+    const target = domain.vcpus[a.vcpu];
+    if (!target) throw new XenError('ENOENT');
+    domain.hypervisor.log(`(XEN) ${target}: upcall vector ${a.vector.toString(16).padStart(2, '0')}`);
+    domain.hvm.upcalls.setVector(target, a.vector);
+  }),
   guest_request_vm_event: (_vcpu, pointer) => {
     if (pointer !== 0n) throw new XenError('EINVAL'); // nobody listens
   },

@@ -10,6 +10,7 @@ import { type Args, type Handler, inout, input, type Nothing, op, output, type S
 import { memoryExchange } from './memory-exchange.ts';
 import { decreaseReservation, increaseReservation, populatePhysmap } from './memory-reservation.ts';
 import { requirePrivileged, resolveTarget } from './permissions.ts';
+import { addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './physmap-op.ts';
 
 /** The operation is in the low bits of the command; above it stands where a call that was cut goes on. */
 const COMMAND_MASK = 0x3f;
@@ -22,10 +23,6 @@ function targetOf(vcpu: Vcpu, pointer: bigint): Domain {
   return resolveTarget(vcpu.domain, vcpu.guest.readStruct(pointer, u16));
 }
 
-/** Operations that give a PV guest what only translated guests have. */
-const forTranslated: SubOperation = vcpu => {
-  throw new XenError(vcpu.domain.isPv ? 'EACCES' : 'EOPNOTSUPP');
-};
 const notOffered: SubOperation = () => {
   throw new XenError('EOPNOTSUPP');
 };
@@ -122,9 +119,7 @@ const OPERATIONS = new Map<number, SubOperation>([
     ),
   ],
   [XENMEM.exchange, memoryExchange],
-  [XENMEM.add_to_physmap, forTranslated],
-  [XENMEM.add_to_physmap_batch, forTranslated],
-  [XENMEM.remove_from_physmap, forTranslated],
+  [XENMEM.remove_from_physmap, removeFromPhysmap],
   [XENMEM.set_pod_target, privileged(() => 0)],
   [XENMEM.get_pod_target, noSuchOperation],
   [XENMEM.get_sharing_freed_pages, () => 0],
@@ -134,12 +129,17 @@ const OPERATIONS = new Map<number, SubOperation>([
   [XENMEM.acquire_resource, notOffered],
 ]);
 
-type Reservation = (vcpu: Vcpu, pointer: bigint, start: number) => number | bigint | Nothing;
-const RESERVATIONS = new Map<number, Reservation>([
+/** Operations that may be cut and go on where the command says. */
+type Continued = (vcpu: Vcpu, pointer: bigint, start: number) => number | bigint | Nothing;
+const CONTINUED = new Map<number, Continued>([
   [XENMEM.increase_reservation, increaseReservation],
   [XENMEM.decrease_reservation, decreaseReservation],
   [XENMEM.populate_physmap, populatePhysmap],
+  [XENMEM.add_to_physmap, addToPhysmap],
+  [XENMEM.add_to_physmap_batch, addToPhysmapBatch],
 ]);
+
+const OF_THE_MACHINE = new Set<number>([XENMEM.machine_memory_map, XENMEM.machphys_mapping]);
 
 const NAMES = new Map<number, string>(Object.entries(XENMEM).map(([name, number]) => [number, name]));
 
@@ -148,8 +148,10 @@ export const memoryOp: Handler = (vcpu: Vcpu, args: Args) => {
   const command = u32Arg(args[0]);
   const number = command & COMMAND_MASK;
   const start = command >>> EXTENT_SHIFT;
-  const reservation = RESERVATIONS.get(number);
-  if (reservation) return reservation(vcpu, args[1], start);
+  // Of the machine an HVM guest sees nothing.
+  if (!vcpu.domain.isPv && OF_THE_MACHINE.has(number)) throw new XenError('ENOSYS');
+  const continued = CONTINUED.get(number);
+  if (continued) return continued(vcpu, args[1], start);
   const operation = OPERATIONS.get(number);
   if (!operation) throw new XenError('ENOSYS');
   if (start !== 0) throw new XenError('EINVAL');
@@ -157,10 +159,10 @@ export const memoryOp: Handler = (vcpu: Vcpu, args: Args) => {
 };
 memoryOp.operationOf = args => NAMES.get(u32Arg(args[0]) & COMMAND_MASK) ?? null;
 
-/** PV: what the guest itself says is its last frame. */
+/** HVM: the highest frame that was ever mapped. PV: what the guest itself says is its last frame. */
 function maximumGpfn(domain: Domain): number {
   const { memory } = domain.hypervisor;
-  if (!domain.isPv) throw new XenError('EOPNOTSUPP');
+  if (domain.hvm) return domain.hvm.physmap.highest;
   if (domain.sharedInfoMfn === 0) return -1;
   const at = memory.frameOffset(domain.sharedInfoMfn) + (domain.width === 64 ? MAX_PFN_64 : MAX_PFN_32);
   return memory.view.getUint32(at, true) - 1;

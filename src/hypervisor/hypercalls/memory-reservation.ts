@@ -59,7 +59,7 @@ function eachExtent(
     const count = Number(reservation.nrExtents);
     if (start >= count) return start;
     const target = resolveTarget(vcpu.domain, reservation.domid);
-    if (reservation.extentOrder > maxOrder(vcpu.domain) || !target.isPv) return start;
+    if (reservation.extentOrder > maxOrder(vcpu.domain)) return start;
     const limit = Math.max(1, FRAMES_AT_ONCE >> reservation.extentOrder);
     while (done < count) {
       if (done - start === limit) return continueWith(vcpu, [BigInt(command + done * 2 ** EXTENT_SHIFT), pointer]);
@@ -72,26 +72,32 @@ function eachExtent(
   return done;
 }
 
-/** New frames whose numbers go into the list; the guest places them itself. */
+/** New frames whose numbers go into the list; a PV guest places them itself, for an HVM guest they are of no use. */
 export function increaseReservation(vcpu: Vcpu, pointer: bigint, start: number): number | bigint {
   return eachExtent(vcpu, XENMEM.increase_reservation, pointer, start, (target, a, i) => {
     const flags = allocationFlags(vcpu.domain, a.memFlags);
     if (!flags) return false;
     const mfn = target.hypervisor.frames.allocate(target, { ...flags, order: a.extentOrder });
-    if (a.extentStart !== 0n) vcpu.guest.writeElement(a.extentStart, ulong, i, BigInt(mfn));
+    if (a.extentStart !== 0n && target.isPv) vcpu.guest.writeElement(a.extentStart, ulong, i, BigInt(mfn));
     return true;
   });
 }
 
-/** New frames for the frame numbers in the list: the M2P says so, and the list then has the machine frames. */
+/** New frames for the guest frame numbers in the list. PV: the M2P says so, and the list then has the machine frames. HVM: the physmap. */
 export function populatePhysmap(vcpu: Vcpu, pointer: bigint, start: number): number | bigint {
   return eachExtent(vcpu, XENMEM.populate_physmap, pointer, start, (target, a, i) => {
-    if (a.memFlags & XENMEMF.populateOnDemand) return target !== vcpu.domain; // of no effect for PV domains
+    // Nobody may leave the population of his own memory to others; of no effect for PV domains, and not built for HVM ones.
+    if (a.memFlags & XENMEMF.populateOnDemand) return target !== vcpu.domain && target.isPv;
     const flags = allocationFlags(vcpu.domain, a.memFlags);
     if (!flags) return false;
     const { frames, m2p } = target.hypervisor;
     const pfn = vcpu.guest.readElement(a.extentStart, ulong, i);
+    if (target.hvm && !target.hvm.physmap.hasRoomFor(Number(pfn) + 2 ** a.extentOrder - 1)) return false;
     const mfn = frames.allocate(target, { ...flags, order: a.extentOrder });
+    if (target.hvm) {
+      for (let n = 0; n < 2 ** a.extentOrder; n++) target.hvm.physmap.add(Number(pfn) + n, mfn + n);
+      return true;
+    }
     for (let n = 0; n < 2 ** a.extentOrder; n++) m2p.set(mfn + n, BigInt.asUintN(64, pfn + BigInt(n)));
     vcpu.guest.writeElement(a.extentStart, ulong, i, BigInt(mfn));
     return true;
@@ -103,6 +109,10 @@ export function decreaseReservation(vcpu: Vcpu, pointer: bigint, start: number):
   return eachExtent(vcpu, XENMEM.decrease_reservation, pointer, start, (target, a, i) => {
     const mfn = vcpu.guest.readElement(a.extentStart, ulong, i);
     if (mfn > 0xffffffffn) return false;
+    if (target.hvm) {
+      for (let n = 0; n < 2 ** a.extentOrder; n++) target.hvm.physmap.release(Number(mfn) + n);
+      return true;
+    }
     for (let n = 0; n < 2 ** a.extentOrder; n++) if (!removePage(target, Number(mfn) + n)) return false;
     return true;
   });

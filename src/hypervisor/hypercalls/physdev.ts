@@ -5,7 +5,7 @@ import { MAP_PIRQ_TYPE, PHYSDEVOP, XENIRQSTAT } from '../../abi/xen/physdev.ts';
 import { XenError } from '../errors.ts';
 import { NR_GSIS } from '../events/pirq.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { inout, input, op, type SubOperation, subops } from './copy.ts';
+import { type Handler, inout, input, op, type SubOperation, subops } from './copy.ts';
 import { notBuilt } from './not-built.ts';
 import { requirePrivileged } from './permissions.ts';
 
@@ -33,7 +33,7 @@ const restoreMsi: SubOperation = ({ guest }, pointer) => {
   throw new XenError('ENODEV');
 };
 
-export const physdevOp = subops(PHYSDEVOP, {
+const operations = subops(PHYSDEVOP, {
   irq_unmask_notify: () => 0,
   irq_status_query: op(inout(abi.physdevIrqStatusQuery), ({ domain }, a) => {
     if (a.irq >= domain.events.pirqs.count) throw new XenError('EINVAL');
@@ -95,6 +95,13 @@ export const physdevOp = subops(PHYSDEVOP, {
     notBuilt(domain, 'PHYSDEVOP_dbgp_op');
   },
 });
+
+/** HVM guests whose physical interrupts are not event channels have none of this. */
+export const physdevOp: Handler = (vcpu, args) => {
+  if (!vcpu.domain.isPv) throw new XenError('ENOSYS');
+  return operations(vcpu, args);
+};
+physdevOp.operationOf = args => operations.operationOf?.(args) ?? null;
 
 function pointsAtOwn(vcpu: Vcpu, address: bigint, length: number): boolean {
   try {

@@ -101,7 +101,7 @@ vcpuOp.operationOf = args => names.get(i32Arg(args[0])) ?? null;
 /** Moves the vcpu_info to a page of the guest's, once. Everything is marked pending, so that no event can be lost on the way. */
 function registerVcpuInfo(caller: Vcpu, target: Vcpu, gfn: bigint, offset: number): void {
   const { domain, info } = target;
-  const align = target.abiWidth / 8;
+  const align = domain.width / 8;
   if (offset > PAGE_SIZE - VCPU_INFO_SIZE || offset % align !== 0) throw new XenError('ENXIO');
   if (info.registeredFrame !== -1) throw new XenError('EINVAL');
   if (target !== caller && target.isUp) throw new XenError('EINVAL');

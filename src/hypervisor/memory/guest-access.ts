@@ -126,11 +126,11 @@ export class GuestMemory {
     return type.read(viewOf(raw), 0, this.abi);
   }
 
-  /** Writes a whole value; padding becomes zero. */
-  writeStruct<T>(address: bigint, type: Type<T>, value: T): void {
-    const raw = room(type.size(this.abi));
+  /** Writes a whole value; padding becomes zero. `abi`: another layout than that of the guest's present mode. */
+  writeStruct<T>(address: bigint, type: Type<T>, value: T, abi: Abi = this.abi): void {
+    const raw = room(type.size(abi));
     raw.fill(0);
-    type.write(viewOf(raw), 0, value, this.abi);
+    type.write(viewOf(raw), 0, value, abi);
     this.write(address, raw);
   }
 

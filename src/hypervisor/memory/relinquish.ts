@@ -7,6 +7,7 @@ import { PageFlag } from './frame-table.ts';
 
 export function relinquishMemory(domain: Domain): void {
   const { frames, addressSpace } = domain.hypervisor;
+  domain.hvm?.physmap.destroy();
   if (domain.isPv) {
     for (const vcpu of domain.vcpus) {
       unmapLdt(vcpu);

@@ -3,10 +3,11 @@
 import { GuestFault, Vector } from '../../cpu/exits.ts';
 import { Flag } from '../../cpu/flags.ts';
 import { R, S, SEG } from '../../cpu/layout.ts';
+import type { CpuidResult } from '../cpuid/policy.ts';
 import { XenError } from '../errors.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { readControlRegister, setTaskSwitched, writeControlRegister } from './control-registers.ts';
-import { type CpuidResult, pvCpuid, pvHasFeature } from './cpuid.ts';
+import { pvCpuid, pvHasFeature } from './cpuid.ts';
 import { getDebugRegister, matchIoBreakpoints, mergeDr6, setDebugRegister } from './debug-registers.ts';
 import { decodePrivileged, forcedEmulationPrefix, NEED_MORE, type PrivilegedInstruction } from './decode.ts';
 import { queueFault } from './exceptions.ts';

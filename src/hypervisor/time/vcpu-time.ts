@@ -157,11 +157,12 @@ export class VcpuTime {
 
   /** VCPUOP_register_runstate_memory_area, called by `caller` in whose address space the address is. */
   registerRunstateArea(address: bigint, caller: Vcpu): void {
-    caller.guest.check(address, vcpuRunstateInfo.size(this.vcpu.abiWidth));
+    const { width } = this.vcpu.domain;
+    caller.guest.check(address, vcpuRunstateInfo.size(width));
     this.runstateArea = address;
     const record = this.vcpu === caller ? this.runstate : this.runstateNow();
     // An area that cannot be written now is tried again whenever the vCPU runs.
-    quietly(() => caller.guest.writeStruct(address, vcpuRunstateInfo, record));
+    quietly(() => caller.guest.writeStruct(address, vcpuRunstateInfo, record, width));
   }
 
   /** VCPUOP_register_vcpu_time_memory_area. */
@@ -187,7 +188,8 @@ export class VcpuTime {
 
   private writeRunstateArea(): void {
     if (this.runstateArea === 0n || !this.canWrite()) return;
-    quietly(() => this.vcpu.guest.writeStruct(this.runstateArea, vcpuRunstateInfo, this.runstate));
+    const { guest, domain } = this.vcpu;
+    quietly(() => guest.writeStruct(this.runstateArea, vcpuRunstateInfo, this.runstate, domain.width));
   }
 
   private writeTimeArea(through: Vcpu = this.vcpu): void {

@@ -2,13 +2,12 @@
 // libxenguest makes (tools/libs/guest/xg_dom_x86.c, xg_dom_core.c); struct start_info: public/xen.h.
 import { EM_X86_64, PT_LOAD } from '../../abi/elf.ts';
 import { VGCF, vcpuGuestContext64 } from '../../abi/xen/arch-x86.ts';
-import { LEGACY_MAX_VCPUS, SIF, startInfo } from '../../abi/xen/xen.ts';
+import { SIF, startInfo } from '../../abi/xen/xen.ts';
 import type { Domain, DomId } from '../../hypervisor/domain.ts';
 import { PageFlag, PageType } from '../../hypervisor/memory/frame-table.ts';
 import { loadContext } from '../../hypervisor/pv/context.ts';
 import { FLAT_KERNEL_CS, FLAT_KERNEL_SS } from '../../hypervisor/pv/selectors.ts';
-import { writeWallclock } from '../../hypervisor/time/time-info.ts';
-import { VCPU_INFO_SIZE } from '../../hypervisor/vcpu-info.ts';
+import { setUpSharedInfo } from '../../hypervisor/shared-info.ts';
 import type { KernelImage } from '../image/kernel.ts';
 import { BuildError } from './error.ts';
 import { writeHypercallPage64 } from './hypercall-page.ts';
@@ -160,19 +159,6 @@ function writeP2m(memory: GuestFrames, p2m: MappedPart, pages: number): void {
     const at = memory.offset(p2m.pfn + (pfn >> 9)) + (pfn & 511) * 8;
     view.setBigUint64(at, pfn < pages ? BigInt(memory.mfn(pfn)) : NO_FRAME, true);
   }
-}
-
-/** The page that Xen shares with the domain: every vCPU's events start masked. */
-function setUpSharedInfo(domain: Domain): void {
-  const { frames, memory } = domain.hypervisor;
-  if (domain.sharedInfoMfn === 0) domain.sharedInfoMfn = frames.allocateXen(domain.id, true);
-  const page = memory.frameOffset(domain.sharedInfoMfn);
-  for (let i = 0; i < LEGACY_MAX_VCPUS; i++) memory.u8[page + i * VCPU_INFO_SIZE + 1] = 1;
-  for (const vcpu of domain.vcpus.slice(0, LEGACY_MAX_VCPUS)) {
-    vcpu.info.at = page + vcpu.id * VCPU_INFO_SIZE;
-    vcpu.time.updateTimeInfo(true);
-  }
-  writeWallclock(domain);
 }
 
 function writeStartInfo(memory: GuestFrames, options: PvBuildOptions, layout: PvLayout, commandLine: Uint8Array): void {

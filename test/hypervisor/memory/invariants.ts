@@ -1,4 +1,6 @@
 // What must hold of the frame table at any time: every count is the number of things that hold it. Throws what does not.
+
+import { NOT_RAM } from '../../../src/cpu/physical-map.ts';
 import { NO_OWNER, PageFlag, PageType } from '../../../src/hypervisor/memory/frame-table.ts';
 import { mfnOf, Pte } from '../../../src/hypervisor/memory/pte.ts';
 import type { TestHost } from '../harness.ts';
@@ -23,6 +25,14 @@ export function checkInvariants(host: TestHost): void {
       for (const mfn of [guestTable, guestTableUser]) if (mfn) holdTyped(mfn);
       for (const mfn of gdtFrames) holdTyped(mfn);
       for (const mfn of ldt) holdTyped(mfn);
+    }
+  }
+  for (const { hvm } of hypervisor.domains.values()) {
+    for (let gfn = 0; hvm && gfn <= hvm.physmap.highest; gfn++) {
+      const mfn = hvm.physmap.mfnOf(gfn);
+      if (mfn === NOT_RAM) continue;
+      if (hvm.physmap.typeOf(gfn) === 'grantReadOnly') refs[mfn]++;
+      else holdTyped(mfn);
     }
   }
   let owned = 0;

@@ -194,7 +194,8 @@ describe('memory_op', () => {
     expect(guest.call('memory_op', XENMEM.current_reservation, guest.va(PAGE.arguments))).toBe(64);
     expect(guest.call('memory_op', XENMEM.maximum_reservation, guest.va(PAGE.arguments))).toBe(128);
     expect(guest.try('memory_op', 63, 0)).toBe('-ENOSYS');
-    expect(guest.try('memory_op', XENMEM.add_to_physmap, 0)).toBe('-EACCES');
+    guest.put(abi.xenAddToPhysmap, [{ ...abi.xenAddToPhysmap.zero(), domid: DOMID_SELF }]);
+    expect(guest.try('memory_op', XENMEM.add_to_physmap, guest.va(PAGE.arguments))).toBe('-EACCES');
     expect(guest.updateVa(9, guest.entry(9, RW))).toBe(0);
   });
 });

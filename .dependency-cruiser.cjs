@@ -18,6 +18,9 @@ rooms.platform = belowFace;
 // The command line starts machines through the library's face alone.
 rooms.cli = ['index.ts', 'util', 'toolstack', 'report', 'platform'];
 
+/** What a device of the machine is plugged into: known to it by type alone. */
+const sources = '^src/backends/(block/source|net/link)[.]ts$';
+
 const under = room => (room.endsWith('.ts') ? `^src/${room.replace('.', '\\.')}$` : `^src/${room}/`);
 
 const directions = Object.entries(rooms).map(([room, allowed]) => ({
@@ -27,7 +30,7 @@ const directions = Object.entries(rooms).map(([room, allowed]) => ({
   from: { path: under(room) },
   to: {
     path: '^src/',
-    pathNot: [room, ...allowed].map(under),
+    pathNot: [...[room, ...allowed].map(under), ...(room === 'machine' ? [sources] : [])],
     // Types of what the hypervisor offers a backend: see the next rule.
     ...(room === 'backends' ? { dependencyTypesNot: ['type-only'] } : {}),
   },
@@ -42,6 +45,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/backends/' },
       to: { path: '^src/', pathNot: ['util', 'abi', 'protocols', 'backends', 'hypervisor'].map(under) },
+    },
+    {
+      name: 'machine-imports-types-of-sources',
+      comment: 'a device knows the block source or network port that it is plugged into by type alone',
+      severity: 'error',
+      from: { path: '^src/machine/' },
+      to: { path: sources, dependencyTypesNot: ['type-only'] },
     },
     {
       name: 'node-in-its-place',

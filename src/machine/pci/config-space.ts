@@ -30,7 +30,7 @@ const STATUS_CAPABILITIES = 1 << 4;
 interface Watch {
   readonly start: number;
   readonly end: number;
-  readonly changed: () => void;
+  readonly call: () => void;
 }
 
 export class ConfigSpace implements RegisterSpace, Saveable<Uint8Array> {
@@ -41,6 +41,7 @@ export class ConfigSpace implements RegisterSpace, Saveable<Uint8Array> {
   /** Bits that writing a one clears. */
   private readonly clearable = new Uint8Array(CONFIG_SIZE);
   private readonly watches: Watch[] = [];
+  private readonly readers: Watch[] = [];
   private nextCapability = FIRST_CAPABILITY;
   /** Where the offset of the next capability goes. */
   private link: number = PciRegister.capabilities;
@@ -68,13 +69,19 @@ export class ConfigSpace implements RegisterSpace, Saveable<Uint8Array> {
     return at;
   }
 
-  /** Calls `changed` after each write by software that touches these bytes, and after load(). */
+  /** Calls `changed` after each write by software that touches these bytes. */
   watch(offset: number, length: number, changed: () => void): void {
-    this.watches.push({ start: offset, end: offset + length, changed });
+    this.watches.push({ start: offset, end: offset + length, call: changed });
+  }
+
+  /** Calls `refresh` before each read by software that touches these bytes. */
+  beforeRead(offset: number, length: number, refresh: () => void): void {
+    this.readers.push({ start: offset, end: offset + length, call: refresh });
   }
 
   /** Offsets from 0 on; an access that goes over the end reads zeros there. */
   read(offset: number, size: AccessSize): number {
+    for (const reader of this.readers) if (reader.start < offset + size && reader.end > offset) reader.call();
     let value = 0;
     for (let i = 0; i < size; i++) value |= (this.bytes[offset + i] ?? 0) << (8 * i);
     return value >>> 0;
@@ -87,7 +94,7 @@ export class ConfigSpace implements RegisterSpace, Saveable<Uint8Array> {
       const mask = this.writable[at];
       this.bytes[at] = ((this.bytes[at] & ~mask) | (byte & mask)) & ~(byte & this.clearable[at]);
     }
-    for (const watch of this.watches) if (watch.start < end && watch.end > offset) watch.changed();
+    for (const watch of this.watches) if (watch.start < end && watch.end > offset) watch.call();
   }
 
   save(): Uint8Array {
@@ -96,6 +103,5 @@ export class ConfigSpace implements RegisterSpace, Saveable<Uint8Array> {
 
   load(state: Uint8Array): void {
     this.bytes.set(state.subarray(0, CONFIG_SIZE));
-    for (const watch of this.watches) watch.changed();
   }
 }

@@ -118,5 +118,7 @@ export class PciFunction implements Saveable<PciFunctionState> {
   load(state: PciFunctionState): void {
     this.interrupt = state.interrupt;
     this.config.load(state.config);
+    this.slot.decode();
+    this.drivePin();
   }
 }

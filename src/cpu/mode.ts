@@ -5,6 +5,7 @@ import { Cr0, Cr4, Efer } from './helpers/control-registers.ts';
 import { Attr } from './helpers/descriptors.ts';
 import { ModeBit, S, SEG, SEG_FIELD, SEGMENT_SIZE, UnitTrap } from './layout.ts';
 import type { PagingControls, PagingMode } from './mmu/paging.ts';
+import { hasFeature } from './models/features.ts';
 import type { CpuModel } from './models/model.ts';
 import type { CpuState } from './state.ts';
 
@@ -13,6 +14,9 @@ const SS_AT = S.segments + SEG.ss * SEGMENT_SIZE;
 /** Bits of CR3 that are the root's address: PAE's table of four entries is aligned to 32 bytes, the others to a page. */
 const PAE_ROOT = 0xffffffe0n;
 const ROOT = 0xffffffffff000n;
+const PCID = 0xfff;
+/** Bits 52-62 of entries, which 4-level paging leaves to software. */
+const PAE_RESERVED_HIGH = 0x7ff00000;
 const USER_CPL = 3;
 
 /** The ModeBit set for S.mode. */
@@ -57,7 +61,10 @@ export function setPagingControls(controls: PagingControls, state: CpuState, mod
   controls.smep = (cr4 & Cr4.SMEP) !== 0n;
   controls.smap = (cr4 & Cr4.SMAP) !== 0n && !(state.get32(S.rflags) & Flag.AC);
   controls.pse = (cr4 & (Cr4.PSE | Cr4.PAE)) !== 0n;
+  controls.pge = (cr4 & Cr4.PGE) !== 0n;
+  controls.gigabytePages = hasFeature(model, 'pdpe1gb');
   controls.reservedHigh = 0xfffff & ~((1 << Math.max(0, model.physicalAddressBits - 32)) - 1);
+  if (controls.mode === 'pae') controls.reservedHigh |= PAE_RESERVED_HIGH;
 }
 
 /** The page-table root in CR3, by the paging mode; 0 without paging. */
@@ -73,6 +80,11 @@ export function accessRules(controls: PagingControls, user: boolean): number {
   const { wp, nxe, smep, smap, pse } = controls;
   const supervisor = user ? 1 : (wp ? 2 : 0) | (smep ? 4 : 0) | (smap ? 8 : 0);
   return supervisor | (nxe ? 16 : 0) | (pse ? 32 : 0) | (PAGING_MODES.indexOf(controls.mode) << 6);
+}
+
+/** The process-context identifier in CR3; 0 where there are none. */
+export function pcidOf(state: CpuState): number {
+  return state.get(S.cr4) & Cr4.PCIDE ? state.get32(S.cr3) & PCID : 0;
 }
 
 /** What CS adds to RIP. */

@@ -5,6 +5,7 @@ import { Decoder } from './decode/decoder.ts';
 import { createEncodingTable } from './encodings/index.ts';
 import { GuestFault, RunAlone, Vector } from './exits.ts';
 import { bindHelper, callHelper, guarded } from './helper-calls.ts';
+import { Cr4 } from './helpers/control-registers.ts';
 import type { SystemCore } from './helpers/core.ts';
 import { deliver, type EventSource } from './helpers/interrupts.ts';
 import { readProcessorMsr, writeProcessorMsr } from './helpers/msrs.ts';
@@ -19,7 +20,7 @@ import { DataAccess } from './mmu/data-access.ts';
 import { LinearMemory } from './mmu/linear-memory.ts';
 import { Mmu } from './mmu/mmu.ts';
 import { AccessKind } from './mmu/paging.ts';
-import { accessRules, modeOf, rootOf, setPagingControls, unitTrapsOf } from './mode.ts';
+import { accessRules, modeOf, pcidOf, rootOf, setPagingControls, unitTrapsOf } from './mode.ts';
 import { hasFeature } from './models/features.ts';
 import type { CpuModel } from './models/model.ts';
 import { NOT_RAM, type PhysicalMap } from './physical-map.ts';
@@ -87,7 +88,9 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const helper = (name: string): CallableFunction => bindHelper(this, this.instruction, name);
     const core = this.makeCore(functions, hot, helper);
     this.handlers = new Handlers(memory.memory, functions, hot, name => core.functions[name] ?? helper(name));
-    this.blocks = new BlockCache(memory, new Decoder(table, model.vendor), this.handlers, hasFeature(model));
+    this.blocks = new BlockCache(memory, new Decoder(table, model.vendor), this.handlers, name =>
+      hasFeature(model, name),
+    );
     this.code = new CodeLookup(this.live, memory, this.mmu, this.blocks, this.instruction);
     this.loop = new RunLoop(this, core, this.instruction, this.code, breakpoints);
     this.setConstants();
@@ -150,7 +153,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     setPagingControls(controls, live, this.model);
     mmu.user = live.cpl === USER_CPL;
     // a PV guest's address spaces are the hypervisor's choice
-    if (!live.get32(S.pv)) mmu.select(rootOf(live, controls), accessRules(controls, mmu.user));
+    if (!live.get32(S.pv)) mmu.select(rootOf(live, controls), pcidOf(live), accessRules(controls, mmu.user));
     this.code.syncSalt();
   }
 
@@ -230,12 +233,24 @@ export class InterpretingProcessor implements Processor, SystemCore {
 
   selectAddressSpace(root: bigint, user: boolean): void {
     this.live.set(S.cr3, root);
-    this.mmu.select(root, user ? 1 : 0);
+    this.mmu.select(root, 0, user ? 1 : 0);
     this.code.syncSalt();
   }
 
   flushAddressSpace(root: bigint): void {
     this.mmu.tlb.flushRoot(Number(root));
+    this.code.syncSalt();
+  }
+
+  flushContext(): void {
+    const { live, mmu } = this;
+    if (live.get(S.cr4) & Cr4.PCIDE) mmu.tlb.flushLocal({ pcid: pcidOf(live) });
+    else mmu.tlb.flushLocal({ root: mmu.paging.controls.root });
+    this.code.syncSalt();
+  }
+
+  flushPcid(pcid: number | null): void {
+    this.mmu.tlb.flushLocal(pcid === null ? {} : { pcid });
     this.code.syncSalt();
   }
 

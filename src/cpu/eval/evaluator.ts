@@ -23,7 +23,7 @@ export class Evaluator {
   constructor(processor: InterpretingProcessor) {
     this.processor = processor;
     this.decoder = new Decoder(createEncodingTable(), processor.model.vendor);
-    this.has = hasFeature(processor.model);
+    this.has = name => hasFeature(processor.model, name);
     this.machine = {
       state: processor.live,
       load: (linear, bytes, stack) => processor.data.load(linear, bytes, hintOf(stack), false),

@@ -5,6 +5,7 @@ import { hasFeature } from '../models/features.ts';
 import type { CpuModel } from '../models/model.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
 import { Attr, inLong64, inLongMode, SystemType } from './descriptors.ts';
+import { beyondPhysical, readPdptes, setPdptes } from './pdptes.ts';
 import { modeChanged } from './segment-registers.ts';
 
 export const Cr0 = {
@@ -20,8 +21,18 @@ const { PE, PG, ET, NW, CD } = Cr0;
 const CR0_DEFINED = PE | Cr0.MP | Cr0.EM | Cr0.TS | ET | Cr0.NE | Cr0.WP | Cr0.AM | NW | CD | PG;
 /** A change of these makes translations void: rights may have changed, not only tables. */
 const CR0_FLUSH = PE | Cr0.WP | PG;
-const CR4_ALWAYS = 0x7ffn;
+/** Bits that are there on every processor of these kinds. */
+const CR4_ALWAYS: bigint = Cr4.PCE;
 const CR4_BY_FEATURE: readonly (readonly [bigint, string])[] = [
+  [Cr4.VME | Cr4.PVI, 'vme'],
+  [Cr4.TSD, 'tsc'],
+  [Cr4.DE, 'de'],
+  [Cr4.PSE, 'pse'],
+  [Cr4.PAE, 'pae'],
+  [Cr4.MCE, 'mce'],
+  [Cr4.PGE, 'pge'],
+  [Cr4.OSFXSR, 'fxsr'],
+  [Cr4.OSXMMEXCPT, 'sse'],
   [Cr4.UMIP, 'umip'],
   [Cr4.FSGSBASE, 'fsgsbase'],
   [Cr4.PCIDE, 'pcid'],
@@ -30,42 +41,16 @@ const CR4_BY_FEATURE: readonly (readonly [bigint, string])[] = [
   [Cr4.SMAP, 'smap'],
 ];
 const CR4_FLUSH = Cr4.PSE | Cr4.PAE | Cr4.PGE | Cr4.PCIDE | Cr4.SMEP | Cr4.SMAP;
-/** Paging modes whose top entries are loaded and checked with the register. */
+/** A change of these loads the top entries of PAE paging again. */
 const CR4_PDPTE = Cr4.PSE | Cr4.PAE | Cr4.PGE | Cr4.SMEP;
 const CR3_NO_FLUSH = 1n << 63n;
 const CR3_PCID = 0xfffn;
-/** CPUID leaf 80000001 EDX: fast FXSAVE. */
-const CPUID_FFXSR = 1 << 25;
 const LMSW_BITS = PE | Cr0.MP | Cr0.EM | Cr0.TS;
 
 const fault = (): GuestFault => new GuestFault(Vector.GP, 0);
 
-const featuresOf = new WeakMap<CpuModel, (name: string) => boolean>();
-function has(model: CpuModel, name: string): boolean {
-  let test = featuresOf.get(model);
-  if (!test) featuresOf.set(model, (test = hasFeature(model)));
-  return test(name);
-}
-
 function cr4Defined(model: CpuModel): bigint {
-  return CR4_BY_FEATURE.reduce((mask, [bit, feature]) => (has(model, feature) ? mask | bit : mask), CR4_ALWAYS);
-}
-
-/** Physical address bits that a table may not have. */
-const beyondPhysical = (model: CpuModel): bigint =>
-  ~((1n << BigInt(model.physicalAddressBits)) - 1n) & 0xffffffffffffffffn;
-
-/** The four top entries of PAE paging: present ones must not have reserved bits. */
-function checkPdptes(core: SystemCore, cr3: bigint): void {
-  const { memory, model } = core;
-  const reserved = beyondPhysical(model) | 0x1e6n;
-  const at = Number(cr3 & 0xffffffe0n);
-  for (let i = 0; i < 4; i++) {
-    const host = core.physical(at + i * 8);
-    if (host < 0) return;
-    const entry = memory.view.getBigUint64(host, true);
-    if (entry & 1n && entry & reserved) throw fault();
-  }
+  return CR4_BY_FEATURE.reduce((mask, [bit, feature]) => (hasFeature(model, feature) ? mask | bit : mask), CR4_ALWAYS);
 }
 
 const usesPae = (cr0: bigint, cr4: bigint, efer: bigint): boolean =>
@@ -90,7 +75,7 @@ export function writeCr0(core: SystemCore, written: bigint): void {
     if (inLong64(state) || cr4 & Cr4.PCIDE) throw fault();
     efer &= ~Efer.LMA;
   }
-  if (usesPae(value, cr4, efer) && (value ^ old) & (PG | CD | NW)) checkPdptes(core, state.get(S.cr3));
+  if (usesPae(value, cr4, efer) && (value ^ old) & (PG | CD | NW)) setPdptes(state, readPdptes(core, state.get(S.cr3)));
   state.set(S.cr0, value);
   state.set(S.efer, efer);
   if ((value ^ old) & CR0_FLUSH) core.flushAll();
@@ -104,10 +89,10 @@ export function writeCr3(core: SystemCore, written: bigint): void {
   const pcid = (state.get(S.cr4) & Cr4.PCIDE) !== 0n;
   const value = pcid ? written & ~CR3_NO_FLUSH : written;
   if (long ? value & beyondPhysical(core.model) : value >> 32n) throw fault();
-  if (usesPae(state.get(S.cr0), state.get(S.cr4), state.get(S.efer))) checkPdptes(core, value);
+  if (usesPae(state.get(S.cr0), state.get(S.cr4), state.get(S.efer))) setPdptes(state, readPdptes(core, value));
   state.set(S.cr3, value);
-  if (!(pcid && written & CR3_NO_FLUSH)) core.flushAddressSpace(value & ~CR3_PCID);
   core.modeChanged();
+  if (!(pcid && written & CR3_NO_FLUSH)) core.flushContext();
 }
 
 export function writeCr4(core: SystemCore, value: bigint): void {
@@ -118,7 +103,7 @@ export function writeCr4(core: SystemCore, value: bigint): void {
   if (long && !(value & Cr4.PAE)) throw fault();
   if (value & ~old & Cr4.PCIDE && (!long || state.get(S.cr3) & CR3_PCID)) throw fault();
   if (usesPae(state.get(S.cr0), value, state.get(S.efer)) && (value ^ old) & CR4_PDPTE)
-    checkPdptes(core, state.get(S.cr3));
+    setPdptes(state, readPdptes(core, state.get(S.cr3)));
   state.set(S.cr4, value);
   if ((value ^ old) & CR4_FLUSH) core.flushAll();
   core.modeChanged();
@@ -129,10 +114,10 @@ export function writeEfer(core: SystemCore, value: bigint): void {
   const { state, model } = core;
   const old = state.get(S.efer);
   let defined = Efer.LMA;
-  if (has(model, 'syscall')) defined |= Efer.SCE;
-  if (has(model, 'lm')) defined |= Efer.LME;
-  if (has(model, 'nx')) defined |= Efer.NXE;
-  if (model.leaves.some(l => l.leaf === 0x80000001 && l.edx & CPUID_FFXSR)) defined |= Efer.FFXSR;
+  if (hasFeature(model, 'syscall')) defined |= Efer.SCE;
+  if (hasFeature(model, 'lm')) defined |= Efer.LME;
+  if (hasFeature(model, 'nx')) defined |= Efer.NXE;
+  if (hasFeature(model, 'fxsr_opt')) defined |= Efer.FFXSR;
   if (value & ~defined) throw fault();
   if ((value ^ old) & Efer.LME && state.get(S.cr0) & PG) throw fault();
   state.set(S.efer, (value & ~Efer.LMA) | (old & Efer.LMA));

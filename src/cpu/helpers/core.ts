@@ -41,7 +41,10 @@ export interface SystemCore extends HelperCore {
   writeLinear(linear: bigint, from: Uint8Array, access?: Access): void;
   /** Engine-memory address of a guest-physical one, valid to the end of the page; -1: not RAM. */
   physical(address: number): number;
-  flushAddressSpace(root: bigint): void;
+  /** Drops what is not global: of the context that CR3 names. */
+  flushContext(): void;
+  /** Likewise of a PCID; of all contexts for null. */
+  flushPcid(pcid: number | null): void;
   flushAll(): void;
   invalidatePage(linear: bigint): void;
   /**

@@ -1,11 +1,10 @@
 // Writing segment registers whose descriptors have been checked: hidden parts, effective bases, CPL.
 import { ModeBit, S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../layout.ts';
+import { hasFeature } from '../models/features.ts';
 import type { CpuState, SegmentRegister } from '../state.ts';
 import type { SystemCore } from './core.ts';
 import { type Descriptor, dpl, isCode, isConforming, isNull, isSystem } from './descriptors.ts';
 
-/** CPUID leaf 80000021 EAX: loading a null selector clears base and limit (AMD; Intel's processors always do). */
-const NULL_SELECTOR_CLEARS_BASE = 1 << 6;
 const FIRST_BASE_KEPT_IN_64 = SEG.fs;
 
 export const fieldAt = (index: number, field: number): number => S.segments + index * SEGMENT_SIZE + field;
@@ -51,10 +50,10 @@ export function modeChanged(core: SystemCore): void {
 
 function clearsBase(core: SystemCore): boolean {
   if (core.model.vendor === 'GenuineIntel') return true;
-  return core.model.leaves.some(l => l.leaf === 0x80000021 && (l.eax & NULL_SELECTOR_CLEARS_BASE) !== 0);
+  return hasFeature(core.model, 'null_sel_clr_base');
 }
 
-/** A null selector makes the register unusable. AMD's processors (before Zen 2) keep base and limit. */
+/** A null selector makes the register unusable. AMD's processors without the feature keep base and limit. */
 export function setNull(core: SystemCore, index: number, selector: number): void {
   const { state } = core;
   const { base, limit } = clearsBase(core) ? { base: 0n, limit: 0 } : state.readSegment(index);

@@ -1,4 +1,4 @@
-// INVLPG and INVPCID (SDM Vol. 2A). Translations are kept by page-table root, not by PCID: what names a PCID drops them all.
+// INVLPG and INVPCID (SDM Vol. 2A). A page goes from all contexts, whichever is named.
 import { GuestFault, Vector } from '../exits.ts';
 import { S } from '../layout.ts';
 import { Cr4 } from './control-registers.ts';
@@ -8,7 +8,8 @@ import { isCanonical } from './descriptors.ts';
 const PCID = 0xfffn;
 const INDIVIDUAL = 0n;
 const SINGLE_CONTEXT = 1n;
-const LAST_TYPE = 3n;
+const ALL = 2n;
+const ALL_BUT_GLOBAL = 3n;
 
 /** @param linear of the descriptor: PCID, then the linear address */
 const invpcid: SystemHelper = (core: SystemCore, type, linear) => {
@@ -19,12 +20,13 @@ const invpcid: SystemHelper = (core: SystemCore, type, linear) => {
   const view = new DataView(descriptor.buffer);
   const pcid = view.getBigUint64(0, true);
   const address = view.getBigUint64(8, true);
-  if (type > LAST_TYPE || pcid & ~PCID) throw new GuestFault(Vector.GP, 0);
+  if (type > ALL_BUT_GLOBAL || pcid & ~PCID) throw new GuestFault(Vector.GP, 0);
   if (type <= SINGLE_CONTEXT && pcid !== 0n && !(state.get(S.cr4) & Cr4.PCIDE)) throw new GuestFault(Vector.GP, 0);
   if (type === INDIVIDUAL) {
     if (!isCanonical(address)) throw new GuestFault(Vector.GP, 0);
     core.invalidatePage(address);
-  } else core.flushAll();
+  } else if (type === ALL) core.flushAll();
+  else core.flushPcid(type === SINGLE_CONTEXT ? Number(pcid) : null);
 };
 
 export const translationHelpers: Record<string, SystemHelper> = {

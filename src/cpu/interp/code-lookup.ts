@@ -110,7 +110,7 @@ export class CodeLookup {
     mmu.walk(lo, hi, AccessKind.execute);
     const { mfn } = mmu.paging;
     if (mfn === NOT_RAM) throw new GuestFault(Vector.GP, 0);
-    mmu.tlb.fill(AccessKind.execute, lo, hi, memory.frameOffset(mfn), mfn);
+    mmu.tlb.fill(AccessKind.execute, lo, hi, memory.frameOffset(mfn), mfn, mmu.paging.global);
     return mfn;
   }
 

@@ -56,7 +56,7 @@ export class DataAccess {
   private cache(lo: number, hi: number, kind: number, mfn: Mfn): boolean {
     if (kind === AccessKind.write && this.memory.u8[FRAME_FLAGS + mfn] & FrameFlag.code) return false;
     if (this.breakpoints.watching && this.breakpoints.watchesPage(joinHalves(lo, hi))) return false;
-    this.mmu.tlb.fill(kind, lo, hi, this.memory.frameOffset(mfn), mfn);
+    this.mmu.tlb.fill(kind, lo, hi, this.memory.frameOffset(mfn), mfn, this.mmu.paging.global);
     return true;
   }
 

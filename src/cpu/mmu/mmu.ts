@@ -48,10 +48,10 @@ export class Mmu {
    * @param root physical address of the top table
    * @param rules what the processor's controls add to the tables' rights: see accessRules() in mode.ts
    */
-  select(root: bigint, rules: number): void {
+  select(root: bigint, pcid: number, rules: number): void {
     const address = Number(root & PHYSICAL);
     this.paging.controls.root = address;
-    this.tlb.select(address, rules);
+    this.tlb.select(address, pcid, rules);
   }
 
   invalidatePage(linear: bigint): void {

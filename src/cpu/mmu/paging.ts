@@ -1,5 +1,5 @@
 // Page-table walks: none, 32-bit, PAE and 4-level paging with accessed and dirty bits (SDM Vol. 3A, chapter 4).
-import { FRAME_SIZE } from '../layout.ts';
+import { FRAME_SIZE, S, STATE } from '../layout.ts';
 import type { EngineMemory, Mfn } from '../memory.ts';
 import { type Gfn, NOT_RAM, type PhysicalMap } from '../physical-map.ts';
 
@@ -10,8 +10,14 @@ const US = 4;
 const A = 0x20;
 const D = 0x40;
 const PS = 0x80;
+const G = 0x100;
+/** Of an entry that maps 4 MiB: beyond PSE-36. */
+const PSE_RESERVED = 1 << 21;
 /** Bit 63 in the high word. */
 const NX = 0x80000000;
+
+/** Index of the running processor's top entries of PAE paging. */
+const PDPTES = (STATE + S.pdptes) >> 2;
 
 /** Error code bits of #PF. */
 export const PageFault = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
@@ -33,6 +39,9 @@ export interface PagingControls {
   /** SMAP is on and RFLAGS.AC does not lift it. */
   smap: boolean;
   pse: boolean;
+  pge: boolean;
+  /** Entries of page-directory-pointer tables may map a page of 1 GiB. */
+  gigabytePages: boolean;
   /** High words' bits that must be 0 in an entry (beyond MAXPHYADDR). */
   reservedHigh: number;
 }
@@ -48,11 +57,15 @@ export class Paging {
     smep: false,
     smap: false,
     pse: false,
+    pge: false,
+    gigabytePages: true,
     reservedHigh: 0xfff00,
   };
   /** Guest frame of the page found, and the machine frame that stands there: NOT_RAM for device space. */
   gfn: Gfn = 0;
   mfn: Mfn = 0;
+  /** The page is global. */
+  global = false;
   /** #PF error code of the last walk that failed. */
   errorCode = 0;
 
@@ -73,7 +86,7 @@ export class Paging {
   walk(lo: number, hi: number, kind: number, user: boolean): boolean {
     switch (this.controls.mode) {
       case 'none':
-        return this.found(lo >>> 12);
+        return this.found(lo >>> 12, 0);
       case 'long':
         return this.walkLong(lo, hi, kind, user);
       case 'pae':
@@ -96,7 +109,9 @@ export class Paging {
     return gfn < this.memory.frames ? gfn : NOT_RAM;
   }
 
-  private found(gfn: Gfn): true {
+  /** @param leaf low half of the entry that maps the page */
+  private found(gfn: Gfn, leaf: number): true {
+    this.global = this.controls.pge && (leaf & G) !== 0;
     this.gfn = gfn;
     this.mfn = this.machineFrame(gfn);
     return true;
@@ -125,8 +140,8 @@ export class Paging {
 
   private walkPae(lo: number, kind: number, user: boolean): boolean {
     // the four top entries have neither rights nor accessed bits
-    const at = this.entryAt(this.rootFrame, ((this.controls.root & 0xfe0) >>> 3) + (lo >>> 30), 2);
-    if (at < 0 || !(this.u32[at] & P)) return this.fault(0, kind, user);
+    const at = PDPTES + (lo >>> 30) * 2;
+    if (!(this.u32[at] & P)) return this.fault(0, kind, user);
     const table = frameOf(this.u32[at], this.u32[at + 1]);
     return this.descend(table, 2, lo, kind, user);
   }
@@ -149,7 +164,7 @@ export class Paging {
       low = u32[at];
       high = u32[at + 1];
       if (!(low & P)) return this.fault(0, kind, user);
-      if (high & reserved || (level === 0 && low & PS))
+      if (high & reserved || (low & PS && (level === 0 || (level === 1 && !controls.gigabytePages))))
         return this.fault(PageFault.present | PageFault.reserved, kind, user);
       path[level] = at;
       rights &= low;
@@ -168,7 +183,7 @@ export class Paging {
     for (let i = first; i < level; i++) if (!(u32[path[i]] & A)) u32[path[i]] |= A;
     const wanted = kind === AccessKind.write ? A | D : A;
     if ((low & wanted) !== wanted) u32[path[level]] |= wanted;
-    return this.found(table + inPage);
+    return this.found(table + inPage, low);
   }
 
   private walk32(lo: number, kind: number, user: boolean): boolean {
@@ -182,6 +197,7 @@ export class Paging {
     let rights = pde & (RW | US);
     let gfn: Gfn;
     if (pde & PS && controls.pse) {
+      if (pde & PSE_RESERVED) return this.fault(PageFault.present | PageFault.reserved, kind, user);
       // PSE-36: bits 13-20 are address bits 32-39
       gfn = ((pde >>> 13) & 0xff) * 0x100000 + ((pde >>> 22) << 10) + ((lo >>> 12) & 0x3ff);
     } else {
@@ -196,7 +212,7 @@ export class Paging {
     if (!(u32[directory] & A)) u32[directory] |= A;
     const wanted = kind === AccessKind.write ? A | D : A;
     if ((entry & wanted) !== wanted) u32[leaf] |= wanted;
-    return this.found(gfn);
+    return this.found(gfn, entry);
   }
 
   /** Rights rules (SDM Vol. 3A, 4.6.1). */

@@ -1,7 +1,7 @@
 // TLB banks: direct-mapped tables of read, write and execute translations in the engine memory, a bank an address space.
 //
 // An entry {tag i64, addend i32, flags i32}: tag is the linear page, addend turns a linear address (low 32 bits) into an engine-memory
-// address. Generated code compares the page of an access's last byte with the tag of its first: one comparison for hit and page crossing.
+// address; flags are 1 for a global page (SDM Vol. 3A, 4.10.2.4), which outlives what only one address space has. Generated code compares the page of an access's last byte with the tag of its first: one comparison for hit and page crossing.
 import { clearJumps, GENERATIONS } from '../jump-cache.ts';
 import {
   FRAME_FLAGS,
@@ -24,6 +24,7 @@ interface Bank {
   /** What its translations depend on: see select(). */
   map: number;
   root: number;
+  pcid: number;
   rules: number;
   used: number;
   /** Changes with every invalidation that reaches executable pages: jump cache entries of older generations are void. */
@@ -66,6 +67,7 @@ export class TlbBanks {
         address,
         map: 0,
         root: -1,
+        pcid: 0,
         rules: 0,
         used: 0,
         generation: this.nextGeneration(),
@@ -92,10 +94,11 @@ export class TlbBanks {
    * @param root physical address of the top table
    * @param rules of access beside the tables: whatever number tells them apart
    */
-  select(root: number, rules: number): void {
+  select(root: number, pcid: number, rules: number): void {
+    const { map } = this;
     let oldest = this.banks[0];
     for (const bank of this.banks) {
-      if (bank.root === root && bank.rules === rules && bank.map === this.map) {
+      if (bank.root === root && bank.rules === rules && bank.pcid === pcid && bank.map === map) {
         bank.used = ++this.clock;
         this.current = bank;
         return;
@@ -103,8 +106,9 @@ export class TlbBanks {
       if (bank.used < oldest.used) oldest = bank;
     }
     this.flush(oldest);
-    oldest.map = this.map;
+    oldest.map = map;
     oldest.root = root;
+    oldest.pcid = pcid;
     oldest.rules = rules;
     oldest.used = ++this.clock;
     this.current = oldest;
@@ -126,14 +130,32 @@ export class TlbBanks {
     for (const bank of this.banks) if (bank.root === root && bank.map === this.map) this.flush(bank);
   }
 
+  /** Drops what is not global: of the guest's tables at a root, of one of its PCIDs, or all that it has. */
+  flushLocal(which: { root?: number; pcid?: number }): void {
+    for (const bank of this.banks) {
+      if (bank.map !== this.map || bank.empty) continue;
+      if ((which.root ?? bank.root) === bank.root && (which.pcid ?? bank.pcid) === bank.pcid) this.dropLocal(bank);
+    }
+  }
+
+  private dropLocal(bank: Bank): void {
+    const { i32 } = this;
+    const end = (bank.address + TLB_BANK_SIZE) >> 2;
+    for (let at = bank.address >> 2; at < end; at += TLB_ENTRY_SIZE >> 2) {
+      if (i32[at + 3] === 0) i32[at] = i32[at + 1] = NO_TAG;
+    }
+    bank.generation = this.nextGeneration();
+  }
+
   /** Fills the current bank. `host` is the engine-memory address of the frame. */
-  fill(kind: number, lo: number, hi: number, host: number, mfn: Mfn): void {
+  fill(kind: number, lo: number, hi: number, host: number, mfn: Mfn, global: boolean): void {
     const { offset, entries } = TABLES[kind];
     const page = lo & ~0xfff;
     const at = (this.current.address + offset + ((lo >>> 12) & (entries - 1)) * TLB_ENTRY_SIZE) >> 2;
     this.i32[at] = page;
     this.i32[at + 1] = hi;
     this.i32[at + 2] = host - page;
+    this.i32[at + 3] = global ? 1 : 0;
     this.memory.u8[FRAME_FLAGS + mfn] |=
       kind === AccessKind.write ? FrameFlag.cached | FrameFlag.writeCached : FrameFlag.cached;
     this.current.empty = false;

@@ -2,49 +2,17 @@
 import { featureBit } from './features.ts';
 import type { CpuidLeaf, CpuModel } from './model.ts';
 
-const COMMON_FEATURES = [
-  'fpu',
-  'tsc',
-  'cx8',
-  'sep',
-  'cmov',
-  'mmx',
-  'fxsr',
-  'sse',
-  'sse2',
-  'pni',
-  'pclmulqdq',
-  'ssse3',
-  'cx16',
-  'sse4_1',
-  'sse4_2',
-  'movbe',
-  'popcnt',
-  'aes',
-  'xsave',
-  'rdrand',
-  'fsgsbase',
-  'smep',
-  'erms',
-  'rdseed',
-  'smap',
-  'clflushopt',
-  'xsaveopt',
-  'xsavec',
-  'syscall',
-  'nx',
-  'rdtscp',
-  'lm',
-  'lahf_lm',
-  'abm',
-  'x2apic',
-  'pcid',
-  'invpcid',
-];
-/** vme de pse msr pae mce apic mtrr pge mca pat pse36 clflush, in leaf 1 EDX. */
-const LEAF1_EDX_BASE = 0x0783fbff & ~((1 << 28) | (1 << 23) | (1 << 24) | (1 << 25) | (1 << 26));
-/** The same bits in AMD's leaf 0x80000001 EDX. */
-const EXTENDED_EDX_AMD = 0x0183f3ff;
+const words = (list: string): string[] => list.trim().split(/\s+/);
+
+/** What all of the models have, and this processor does. */
+const COMMON_FEATURES = words(`
+  fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2
+  pni pclmulqdq ssse3 cx16 sse4_1 sse4_2 x2apic movbe popcnt aes xsave rdrand
+  arat fsgsbase smep rdseed smap clflushopt clwb xsaveopt xsavec
+  syscall nx pdpe1gb rdtscp lm lahf_lm abm 3dnowprefetch nonstop_tsc`);
+const AMD_FEATURES = words('mmxext fxsr_opt umip rdpid');
+/** Bits of leaf 1 EDX that AMD's leaf 0x80000001 EDX repeats. */
+const REPEATED_EDX = 0x0183f3ff;
 
 function text(name: string): [number, number, number] {
   const word = (at: number) => [3, 2, 1, 0].reduce((v, i) => (v << 8) | name.charCodeAt(at + i), 0) >>> 0;
@@ -57,7 +25,8 @@ interface Definition {
   brand: string;
   signature: number;
   frequencyKHz: number;
-  extraFeatures: string[];
+  /** Beside the common ones. */
+  features: string;
 }
 
 function define(d: Definition): CpuModel {
@@ -74,7 +43,7 @@ function define(d: Definition): CpuModel {
   const amd = d.vendor === 'AuthenticAMD';
   const [v0, v1, v2] = text(d.vendor);
   put(0, null, 0xd, v0, v2, v1);
-  put(1, null, d.signature, 0x00010800, 0, LEAF1_EDX_BASE);
+  put(1, null, d.signature, 0x00010800, 0, 0);
   if (!amd) {
     put(2, null, 0x00feff01, 0, 0, 0);
     put(4, 0, 0x121, 0x01c0003f, 63, 0);
@@ -83,15 +52,15 @@ function define(d: Definition): CpuModel {
     put(4, 3, 0, 0, 0, 0);
   }
   put(5, null, 64, 64, 3, 0);
-  put(6, null, 4, 0, 0, 0);
+  put(6, null, 0, 0, 0, 0);
   put(7, 0, 0, 0, 0, 0);
   put(0xb, 0, 0, 1, 0x100, 0);
   put(0xb, 1, 0, 1, 0x201, 0);
   // XSAVE: x87 and SSE, 576 bytes
   put(0xd, 0, 3, 576, 576, 0);
   put(0xd, 1, 0, 576, 0, 0);
-  put(0x80000000, null, 0x80000008, amd ? v0 : 0, amd ? v2 : 0, amd ? v1 : 0);
-  put(0x80000001, null, amd ? d.signature : 0, 0, 0, amd ? EXTENDED_EDX_AMD : 0);
+  put(0x80000000, null, amd ? 0x80000021 : 0x80000008, amd ? v0 : 0, amd ? v2 : 0, amd ? v1 : 0);
+  put(0x80000001, null, amd ? d.signature : 0, 0, 0, 0);
   const brand = d.brand.padEnd(48, '\0');
   for (let i = 0; i < 3; i++) {
     const word = (n: number) => text(brand.slice(i * 16 + n * 4, i * 16 + n * 4 + 4).padEnd(12, '\0'))[0];
@@ -99,13 +68,15 @@ function define(d: Definition): CpuModel {
   }
   put(0x80000005, null, 0xff40ff40, 0xff40ff40, 0x20080140, 0x40040140);
   put(0x80000006, null, 0x48006400, 0x68006400, 0x02006140, 0x00009140);
-  put(0x80000007, null, 0, 0, 0, 0x100); // invariant TSC
+  put(0x80000007, null, 0, 0, 0, 0);
   put(0x80000008, null, 0x3028, 0, 0, 0); // 40 physical, 48 linear address bits
-  for (const feature of [...COMMON_FEATURES, ...d.extraFeatures]) {
+  if (amd) put(0x80000021, null, 0, 0, 0, 0);
+  for (const feature of [...COMMON_FEATURES, ...(amd ? AMD_FEATURES : []), ...words(d.features)]) {
     const [leaf, subleaf, register, bit] = featureBit(feature);
     const l = leaves.get(`${leaf}:${subleaf}`) ?? leaves.get(`${leaf}:null`)!;
     l[register] = (l[register] | (1 << bit)) >>> 0;
   }
+  if (amd) at(0x80000001, null).edx |= at(1, null).edx & REPEATED_EDX;
   return {
     name: d.name,
     vendor: d.vendor,
@@ -123,7 +94,7 @@ export const CPU_MODELS: readonly CpuModel[] = [
     brand: 'AMD EPYC 9005 Processor (domzero)',
     signature: 0x00b00f21, // family 1Ah model 2 stepping 1
     frequencyKHz: 1_000_000,
-    extraFeatures: [],
+    features: 'pcid invpcid erms fsrm lfence_rdtsc null_sel_clr_base',
   }),
   define({
     name: 'epyc-rome',
@@ -131,7 +102,7 @@ export const CPU_MODELS: readonly CpuModel[] = [
     brand: 'AMD EPYC 7002 Processor (domzero)',
     signature: 0x00830f10, // family 17h model 31h stepping 0: kernels switch on its mitigations
     frequencyKHz: 1_000_000,
-    extraFeatures: [],
+    features: 'lfence_rdtsc',
   }),
   define({
     name: 'skylake',
@@ -139,7 +110,7 @@ export const CPU_MODELS: readonly CpuModel[] = [
     brand: 'Intel Xeon Processor (Skylake, domzero)',
     signature: 0x00050654, // family 6 model 85 stepping 4
     frequencyKHz: 1_000_000,
-    extraFeatures: [],
+    features: 'ss pcid invpcid erms tsc_deadline_timer tsc_adjust',
   }),
 ];
 

@@ -1,5 +1,6 @@
 // Second-level translation: the map itself, and a guest whose physical memory stands elsewhere in the machine's, in every paging mode.
 import { describe, expect, it } from 'vitest';
+import { readPdptes, setPdptes } from '../../../src/cpu/helpers/pdptes.ts';
 import { S } from '../../../src/cpu/layout.ts';
 import { NOT_RAM, PhysicalMap } from '../../../src/cpu/physical-map.ts';
 import { At, Exit, Machine, R, SEG, Vector } from '../system/machine.ts';
@@ -96,6 +97,7 @@ function paged(m: Machine, cr4: bigint, root: number): Machine {
   m.state.set(S.cr0, 0x80010033n);
   m.state.set(S.cr4, cr4);
   m.state.set(S.cr3, BigInt(root));
+  if (cr4) setPdptes(m.state, readPdptes(m.cpu, BigInt(root)));
   m.cpu.modeChanged();
   return m;
 }

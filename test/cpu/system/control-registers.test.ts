@@ -1,7 +1,8 @@
 // CR0, CR3, CR4, CR8, EFER, XCR0, debug registers: reserved bits, mode transitions, translations.
 import { describe, expect, it } from 'vitest';
 import { writeEfer } from '../../../src/cpu/helpers/control-registers.ts';
-import { At, Exit, fault, INTEL, Machine, ModeBit, R, S, SEG, Sel, Vector } from './machine.ts';
+import { cpuModel } from '../../../src/cpu/models/index.ts';
+import { AMD, At, Exit, fault, INTEL, Machine, ModeBit, R, S, SEG, Sel, Vector } from './machine.ts';
 
 const TO_CR0 = '0f 22 c0';
 const TO_CR3 = '0f 22 d8';
@@ -127,6 +128,11 @@ describe('CR4', () => {
     expect(write(0x1020)).toMatchObject(gp0); // LA57
     expect(write(0x80000020)).toMatchObject(gp0);
     expect(write(0x200)).toMatchObject(gp0); // PAE in long mode
+    expect(write(0x820)).toMatchObject(gp0); // UMIP, which AMD's model has
+    expect(new Machine(AMD).long().set(R.rax, 0x820).step(TO_CR4).state.get(S.cr4)).toBe(0x820n);
+    const rome = { ...cpuModel('epyc-rome')! };
+    const without = new Machine(AMD, () => rome).long().set(R.rax, 0x20020);
+    expect(without.fault(TO_CR4)).toMatchObject(gp0); // PCIDE
   });
   it('takes PCIDE in long mode only, with PCID 0', () => {
     expect(new Machine().protected().set(R.rax, 0x20000).fault(TO_CR4)).toMatchObject(gp0);

@@ -143,6 +143,12 @@ export class Machine {
     this.longGate(At.idt + vector * 16, selector, offset, type, ist);
   }
 
+  /** 32-bit interrupt gates to At.handlers for all exceptions. */
+  idt32(): this {
+    for (let vector = 0; vector < 32; vector++) this.gate(At.idt + vector * 8, Sel.code32, At.handlers, 0x8e);
+    return this;
+  }
+
   private tables(): void {
     const flat = (selector: number, attributes: number): void => this.descriptor(selector, 0, 0xfffff, attributes | G);
     flat(Sel.code64, Type.code | L);

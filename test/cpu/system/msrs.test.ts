@@ -1,7 +1,7 @@
 // The processor's own model-specific registers.
 import { describe, expect, it } from 'vitest';
 import { Msr, readProcessorMsr, writeProcessorMsr } from '../../../src/cpu/helpers/msrs.ts';
-import { fault, INTEL, Machine, S, SEG, Vector } from './machine.ts';
+import { AMD, fault, INTEL, Machine, S, SEG, Vector } from './machine.ts';
 
 const gp0 = expect.objectContaining(fault(Vector.GP, 0));
 const NOT_CANONICAL = 0x8000_0000_0000n;
@@ -41,6 +41,19 @@ describe('model-specific registers', () => {
     writeProcessorMsr(m.cpu, Msr.TSC, 5n);
     m.cpu.cycles = () => 1010n;
     expect(readProcessorMsr(m.cpu, Msr.TSC)).toBe(15n);
+  });
+  it('count in TSC_ADJUST what writes have added to the TSC, and move it by that', () => {
+    const m = new Machine(INTEL, model => model).long();
+    m.cpu.cycles = () => 1000n;
+    writeProcessorMsr(m.cpu, Msr.TSC, 1005n);
+    expect(readProcessorMsr(m.cpu, Msr.TSC_ADJUST)).toBe(5n);
+    writeProcessorMsr(m.cpu, Msr.TSC_ADJUST, 0xffffffffffffffffn);
+    expect([readProcessorMsr(m.cpu, Msr.TSC), readProcessorMsr(m.cpu, Msr.TSC_ADJUST)]).toEqual([
+      999n,
+      (1n << 64n) - 1n,
+    ]);
+    const amd = new Machine(AMD).long();
+    expect(readProcessorMsr(amd.cpu, Msr.TSC_ADJUST)).toBe(null);
   });
   it('are not known beyond these', () => {
     const m = new Machine().long();

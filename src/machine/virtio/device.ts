@@ -16,7 +16,14 @@ export const VirtioStatus = {
 } as const;
 
 /** Features that belong to no kind of device (chapter 6), as bits. */
-export const VirtioFeature = { indirectDescriptors: 1n << 28n, eventIndex: 1n << 29n, version1: 1n << 32n } as const;
+export const VirtioFeature = {
+  /** Legacy drivers may lay requests out as they like, too. */
+  anyLayout: 1n << 27n,
+  indirectDescriptors: 1n << 28n,
+  eventIndex: 1n << 29n,
+  version1: 1n << 32n,
+} as const;
+const COMMON_FEATURES = Object.values(VirtioFeature).reduce((all, feature) => all | feature, 0n);
 
 /** What a device needs of the machine. */
 export interface VirtioMachine {
@@ -50,6 +57,8 @@ export interface VirtioState {
   generation: number;
   config: Uint8Array;
   queues: VirtqueueState[];
+  /** What the kind of device has beyond that. */
+  own: unknown;
 }
 
 const NO_TRANSPORT: VirtioTransport = {
@@ -90,7 +99,7 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
   ) {
     this.machine = machine;
     this.kind = kind;
-    this.offered = features | VirtioFeature.indirectDescriptors | VirtioFeature.eventIndex | VirtioFeature.version1;
+    this.offered = features | COMMON_FEATURES;
     this.queues = queueSizes.map((size, index) => new Virtqueue(this, index, size));
     this.turns = this.queues.map(queue => () => this.notify(queue.index));
     this.config = new Uint8Array(configSize);
@@ -194,6 +203,12 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
   /** The device was reset; chains that were taken are the driver's again. */
   protected stopped(): void {}
 
+  /** Plain data for VirtioState.own, and back. */
+  protected saveOwn(): unknown {
+    return null;
+  }
+  protected loadOwn(_state: unknown): void {}
+
   /**
    * Gives chains of a queue to `each` until there is none, `each` says false (the device has no room for more: the chain comes again), or this
    * turn's work is done; what is left then has another turn soon. Interrupts the driver for what was used.
@@ -216,13 +231,8 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
 
   save(): VirtioState {
     const { status, features, generation } = this;
-    return {
-      status,
-      features,
-      generation,
-      config: this.config.slice(),
-      queues: this.queues.map(queue => queue.save()),
-    };
+    const queues = this.queues.map(queue => queue.save());
+    return { status, features, generation, config: this.config.slice(), queues, own: this.saveOwn() };
   }
 
   /** Requests that were being served when the state was saved are served again. */
@@ -231,6 +241,7 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
     this.features = state.features;
     this.generation = state.generation;
     this.config.set(state.config);
+    this.loadOwn(state.own);
     this.queues.forEach((queue, i) => {
       queue.load(state.queues[i]);
       this.machine.later(this.turns[i]);

@@ -21,6 +21,8 @@ export interface MemoryLayout {
   readonly acpi: { readonly address: number; readonly size: number };
   /** First address after the RAM below 4 GiB: what is under it includes the ACPI tables. */
   readonly lowEnd: number;
+  /** First address after the RAM from 4 GiB on; 0 where there is none. */
+  readonly highEnd: number;
 }
 
 const FRAME = 4096;
@@ -61,5 +63,5 @@ export function layOutMemory({ ramBytes, holeStart, reserved = [] }: LayoutOptio
   map.sort((a, b) => a.address - b.address);
   const ram: [number, number][] = [[0, lowEnd / FRAME]];
   if (high > 0) ram.push([GIB4 / FRAME, high / FRAME]);
-  return { ram, map, acpi, lowEnd };
+  return { ram, map, acpi, lowEnd, highEnd: high > 0 ? GIB4 + high : 0 };
 }

@@ -15,7 +15,7 @@ import { PciBus } from './pci/bus.ts';
 import { CONFIG_PORTS, ConfigPorts, ECAM_SIZE, EcamWindow } from './pci/config-access.ts';
 import { PhysicalMemory } from './physical-memory.ts';
 import { LogicalProcessor } from './processor/logical-processor.ts';
-import { temporaryRegisters } from './processor/temporary-registers.ts';
+import { MachineRegisters } from './processor/msrs.ts';
 import { Uart16550 } from './serial/uart-16550.ts';
 import type { Clock } from './time/clock.ts';
 import { Pit8254 } from './timers/pit-8254.ts';
@@ -116,7 +116,7 @@ export class Pc {
   }
 
   private addProcessor(id: number): void {
-    const { processor, clock } = this.options;
+    const { processor, clock, layout } = this.options;
     const apic: LocalApic = new LocalApic({
       id,
       bootstrap: id === 0,
@@ -137,7 +137,14 @@ export class Pc {
       processor,
       map: this.map,
       bus: this.bus,
-      registers: temporaryRegisters(processor, () => apic),
+      registers: new MachineRegisters({
+        model: processor.model,
+        apic,
+        processors: this.options.cpus,
+        memory: { low: layout.lowEnd, high: layout.highEnd },
+        holeStart: PCI_HOLE.holeStart,
+        cpu: () => logical.cpu,
+      }),
       interrupts: apic,
       isBootProcessor: id === 0,
       onShutdown: () => this.options.end('crash', `triple fault on CPU ${id}`),

@@ -69,7 +69,7 @@ export class MachineRegisters implements Registers, Saveable<MachineRegistersSta
     );
     this.activeCycles = new ActiveCycles(model, () => cpu().get(S.retired));
     this.parts = [apicMsrs(apic), this.table, this.mtrrs, this.machineCheck, this.activeCycles];
-    this.reset();
+    this.mtrrs.setUpAsFirmware(options.holeStart);
   }
 
   /** Power-up, and what firmware does then. INIT changes none of these. */

@@ -1,0 +1,4 @@
+export interface NetworkClock {
+  nowNs(): bigint;
+  timer(handler: (now: bigint) => void): { set(ns: bigint): void; stop(): void };
+}

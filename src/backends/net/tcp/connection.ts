@@ -124,6 +124,11 @@ export class TcpConnection {
     return SEND_BUFFER - (this.#sender?.buffered ?? 0);
   }
 
+  /** It only lingers, and a new connection between the same ends may begin (RFC 9293 section 3.6.1). */
+  yieldsTo(syn: TcpSegment): boolean {
+    return this.#state === 'time-wait' && isAfter(syn.seq, this.#receiver!.next);
+  }
+
   /** Opens to the peer. */
   connect(): void {
     this.#state = 'syn-sent';

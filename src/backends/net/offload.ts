@@ -12,6 +12,7 @@ import { IP_PROTOCOL, IPV4_HEADER } from './packet/ipv4.ts';
 
 const IPV6_HEADER = 40;
 const TCP_HEADER = 20;
+const TCP_CHECKSUM = 16;
 const FIN_PSH = 0x09;
 const CWR = 0x80;
 /** A sender that cuts finer makes us work for nothing. */
@@ -22,9 +23,11 @@ export function finishFrame(frame: Frame, accepts: FrameAbilities = ALL_ABILITIE
   const { checksum, segmentation, bytes } = frame;
   if (checksum !== null && !isInside(bytes, checksum)) return [];
   if (segmentation !== null) {
-    if (checksum === null || segmentation.size < MIN_SEGMENT) return [];
+    const place = headersOf(bytes);
+    if (checksum === null || place === null || segmentation.size < MIN_SEGMENT) return [];
+    if (segmentation.type !== place.type || checksum.start !== place.tcp || checksum.offset !== TCP_CHECKSUM) return [];
     if (accepts[segmentation.type] && accepts.checksum) return [frame];
-    return segments(frame, segmentation.size);
+    return segments(bytes, place, segmentation.size);
   }
   if (checksum === null || accepts.checksum) return [frame];
   const finished = bytes.slice();
@@ -43,27 +46,32 @@ export function fillChecksum(bytes: Uint8Array, { start, offset }: PartialChecks
   set16(bytes, start + offset, value || 0xffff);
 }
 
-/** Where the TCP header is, by the frame's own headers. Null where it is not TCP directly over IP. */
-function tcpAt(bytes: Uint8Array): { ip: number; tcp: number; isV6: boolean } | null {
-  if (bytes.length < ETHERNET_HEADER + IPV4_HEADER) return null;
-  const ip = ETHERNET_HEADER;
-  const type = get16(bytes, 12);
-  if (type === ETHER_TYPE.ipv4 && bytes[ip]! >> 4 === 4) {
-    const length = (bytes[ip]! & 15) * 4;
-    return length >= IPV4_HEADER && bytes[ip + 9] === IP_PROTOCOL.tcp ? { ip, tcp: ip + length, isV6: false } : null;
-  }
-  if (type === ETHER_TYPE.ipv6 && bytes[ip]! >> 4 === 6 && bytes[ip + 6] === IP_PROTOCOL.tcp) {
-    return { ip, tcp: ip + IPV6_HEADER, isV6: true };
-  }
-  return null;
+/** Where a TCP segment's headers are and end, by the frame's own words. */
+interface Headers {
+  type: 'tcpv4' | 'tcpv6';
+  ip: number;
+  tcp: number;
+  end: number;
 }
 
-function segments({ bytes }: Frame, size: number): Frame[] {
-  const place = tcpAt(bytes);
-  if (place === null || bytes.length < place.tcp + TCP_HEADER) return [];
-  const { ip, tcp, isV6 } = place;
-  const headers = tcp + (bytes[tcp + 12]! >> 4) * 4;
-  if (headers < tcp + TCP_HEADER || headers > bytes.length) return [];
+/** Null where it is not TCP directly over IP. */
+function headersOf(bytes: Uint8Array): Headers | null {
+  const ip = ETHERNET_HEADER;
+  if (bytes.length < ip + IPV4_HEADER) return null;
+  const type = get16(bytes, 12);
+  let place: Headers | null = null;
+  if (type === ETHER_TYPE.ipv4 && bytes[ip]! >> 4 === 4 && bytes[ip + 9] === IP_PROTOCOL.tcp) {
+    place = { type: 'tcpv4', ip, tcp: ip + Math.max(IPV4_HEADER, (bytes[ip]! & 15) * 4), end: 0 };
+  } else if (type === ETHER_TYPE.ipv6 && bytes[ip]! >> 4 === 6 && bytes[ip + 6] === IP_PROTOCOL.tcp) {
+    place = { type: 'tcpv6', ip, tcp: ip + IPV6_HEADER, end: 0 };
+  }
+  if (place === null || bytes.length < place.tcp + TCP_HEADER) return null;
+  place.end = place.tcp + Math.max(TCP_HEADER, (bytes[place.tcp + 12]! >> 4) * 4);
+  return place.end <= bytes.length ? place : null;
+}
+
+function segments(bytes: Uint8Array, place: Headers, size: number): Frame[] {
+  const { ip, tcp, end: headers } = place;
   const cut: Frame[] = [];
   const sequence = get32(bytes, tcp + 4);
   const id = get16(bytes, ip + 4);
@@ -78,17 +86,17 @@ function segments({ bytes }: Frame, size: number): Frame[] {
     if (end < bytes.length) own &= ~FIN_PSH;
     if (n > 0) own &= ~CWR;
     segment[tcp + 13] = own;
-    finishHeaders(segment, ip, tcp, isV6, id + n);
+    finishHeaders(segment, place, id + n);
     cut.push(wholeFrame(segment));
   }
   return cut;
 }
 
 /** Lengths, identification and both checksums of one segment. */
-function finishHeaders(segment: Uint8Array, ip: number, tcp: number, isV6: boolean, id: number): void {
+function finishHeaders(segment: Uint8Array, { type, ip, tcp }: Headers, id: number): void {
   const length = segment.length - tcp;
   let pseudo: number;
-  if (isV6) {
+  if (type === 'tcpv6') {
     set16(segment, ip + 4, segment.length - ip - IPV6_HEADER);
     pseudo = sum(segment, ip + 8, ip + IPV6_HEADER) + IP_PROTOCOL.tcp + length;
   } else {
@@ -98,6 +106,6 @@ function finishHeaders(segment: Uint8Array, ip: number, tcp: number, isV6: boole
     set16(segment, ip + 10, checksumOf(sum(segment, ip, tcp)));
     pseudo = pseudoSum(get32(segment, ip + 12), get32(segment, ip + 16), IP_PROTOCOL.tcp, length);
   }
-  set16(segment, tcp + 16, 0);
-  set16(segment, tcp + 16, checksumOf(pseudo + sum(segment, tcp, segment.length)));
+  set16(segment, tcp + TCP_CHECKSUM, 0);
+  set16(segment, tcp + TCP_CHECKSUM, checksumOf(pseudo + sum(segment, tcp, segment.length)));
 }

@@ -8,6 +8,8 @@ import { ownMac, type Subnet } from './subnet.ts';
 
 /** Guests remembered; the one that was silent longest is forgotten first. */
 const MAX_NEIGHBOURS = 256;
+/** Guests that are asked for, each with the last packet that waits for the answer (RFC 1122 section 2.3.2.2). */
+const MAX_ASKED = 16;
 
 export interface Outgoing {
   source: Ipv4Address;
@@ -27,6 +29,7 @@ export class Ipv4Output {
   readonly #subnet: Subnet;
   readonly #mtu: number;
   readonly #neighbours = new Map<Ipv4Address, MacAddress>();
+  readonly #asked = new Map<Ipv4Address, Outgoing>();
   #id = 0;
 
   constructor(outbox: Outbox, subnet: Subnet, mtu: number) {
@@ -56,13 +59,18 @@ export class Ipv4Output {
     this.#neighbours.delete(address);
     this.#neighbours.set(address, mac);
     if (this.#neighbours.size > MAX_NEIGHBOURS) this.#neighbours.delete(this.#neighbours.keys().next().value!);
+    const waiting = this.#asked.get(address);
+    if (waiting === undefined) return;
+    this.#asked.delete(address);
+    this.send(waiting);
   }
 
   send(packet: Outgoing): void {
     const { source, destination, protocol, payload, checksumOffset, segmentSize } = packet;
     const mac = packet.mac ?? (destination === BROADCAST_IPV4 ? BROADCAST_MAC : this.#neighbours.get(destination));
     if (mac === undefined) {
-      // Lost, as with a router that asks first: whoever needs the packet to arrive sends it again.
+      this.#asked.set(destination, packet);
+      if (this.#asked.size > MAX_ASKED) this.#asked.delete(this.#asked.keys().next().value!);
       this.#askFor(destination);
       return;
     }

@@ -78,7 +78,7 @@ describe('IPv4', () => {
           const reassembly = new Reassembly();
           const got = pieces.map(one => reassembly.take(one, 0n)).filter(one => one !== null);
           expect(got.length).toBeGreaterThanOrEqual(1);
-          expect(got[0]!.payload).toEqual(whole);
+          expect(Buffer.compare(got[0]!.payload, whole)).toBe(0);
         },
       ),
     );

@@ -423,8 +423,7 @@ describe('TCP', () => {
     });
     const socket = new FakeTcp('', null as never);
     socket.events = sockets.listeners[0]!.events.accept(socket);
-    // The first SYN made the router ask who the guest is.
-    clock.pass(2000);
+    // The SYN made the router ask who the guest is, and went out with the answer.
     expect([opened, socket.isReading]).toEqual([['open'], true]);
     socket.events.data(text('hello'));
     expect(socket.text).toBe('you said hello');

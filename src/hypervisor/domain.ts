@@ -4,9 +4,10 @@ import type { Mfn } from '../cpu/memory.ts';
 import { type CrashRecord, captureCrash, reportCrash } from './crash.ts';
 import type { EventChannels } from './events/event-channels.ts';
 import type { GrantTable } from './grants/grant-table.ts';
+import { ControlPorts } from './hardware/control-ports.ts';
 import { HvmDomain } from './hvm/hvm-domain.ts';
 import type { Hypervisor } from './hypervisor.ts';
-import { PvPorts } from './pv/io-ports.ts';
+import { type GuestPorts, PvPorts } from './pv/io-ports.ts';
 import type { Watchdogs } from './time/watchdog.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -37,6 +38,8 @@ export interface DomainConfig {
   maxPages: number;
   /** Dom0's rights over other domains and the machine. */
   isPrivileged?: boolean;
+  /** It drives the machine's devices (Xen's hardware domain): the hypervisor has hardware. */
+  drivesHardware?: boolean;
   /** UUID; zeros where not given. */
   handle?: Uint8Array;
   /** Frames of the grant table; Xen's default is 64. */
@@ -58,6 +61,7 @@ export class Domain {
   readonly hypervisor: Hypervisor;
   readonly abi: DomainAbi;
   readonly isPrivileged: boolean;
+  readonly drivesHardware: boolean;
   readonly config: DomainConfig;
   readonly vcpus: Vcpu[] = [];
 
@@ -80,7 +84,7 @@ export class Domain {
   ioMemory: [number, number][] = [];
 
   /** PV: its I/O ports. */
-  readonly ports: PvPorts;
+  readonly ports: GuestPorts;
 
   /** SCHEDOP_shutdown's reason once the domain has stopped. */
   shutdown: { code: number } | null = null;
@@ -101,8 +105,11 @@ export class Domain {
     this.name = config.name;
     this.abi = config.abi;
     this.isPrivileged = config.isPrivileged ?? false;
+    this.drivesHardware = (config.drivesHardware ?? false) && hypervisor.hardware !== null;
     this.maxPages = config.maxPages;
-    this.ports = new PvPorts(hypervisor.clock);
+    const virtualPorts = new PvPorts(hypervisor.clock);
+    const { hardware } = hypervisor;
+    this.ports = this.drivesHardware && hardware ? new ControlPorts(hardware, virtualPorts) : virtualPorts;
     this.hvm = this.abi === 'hvm' ? new HvmDomain(this) : null;
   }
 

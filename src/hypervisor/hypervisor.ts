@@ -10,6 +10,7 @@ import { EventChannels } from './events/event-channels.ts';
 import { Virq } from './events/virq.ts';
 import { GrantTable } from './grants/grant-table.ts';
 import { releaseMappings } from './grants/mapping.ts';
+import { type Hardware, type Machine, withIrqs } from './hardware/hardware.ts';
 import type { HypercallRecord } from './hypercalls/trace.ts';
 import { AddressSpace } from './memory/address-space.ts';
 import { FrameTable } from './memory/frame-table.ts';
@@ -30,12 +31,16 @@ export interface HypervisorOptions {
   clock: Clock;
   /** Lines in Xen's form, `(XEN) ...`, without a line break. */
   log?: (line: string) => void;
+  /** The machine, where a control domain is to drive it. */
+  machine?: Machine;
 }
 
 export class Hypervisor {
   readonly processor: Processor;
   readonly memory: EngineMemory;
   readonly frames: FrameTable;
+  /** The machine that a control domain drives; null on a host of guests alone. */
+  readonly hardware: Hardware | null;
   readonly m2p: M2p;
   readonly addressSpace: AddressSpace;
   readonly clock: Clock;
@@ -70,7 +75,10 @@ export class Hypervisor {
     this.clock = options.clock;
     this.log = options.log ?? (() => {});
     this.machineMemoryMap = [{ address: 0n, size: BigInt(this.memory.frames) * 4096n, type: 1 }];
+    const { machine } = options;
+    this.hardware = machine ? withIrqs(machine) : null;
     this.frames = new FrameTable(this);
+    for (const [first, count] of machine?.reservedFrames ?? []) this.frames.reserve(first, count);
     this.m2p = new M2p(this.frames);
     this.addressSpace = new AddressSpace(this);
     this.processor.onProtectedStore = (linear, size, value) => protectedStore(this, linear, size, value);

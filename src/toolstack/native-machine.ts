@@ -3,9 +3,10 @@ import { EngineMemory } from '../cpu/memory.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
 import { createProcessor } from '../cpu/processor.ts';
 import type { CrashRecord } from '../hypervisor/crash.ts';
+import { PCI_HOLE } from '../machine/board.ts';
 import { HostEvents } from '../machine/host-events.ts';
 import { layOutMemory } from '../machine/memory-layout.ts';
-import { PCI_HOLE, Pc } from '../machine/pc.ts';
+import { Pc } from '../machine/pc.ts';
 import { registersOf, stackOf } from '../machine/processor/registers.ts';
 import { REAL_TIME_RUN, Scheduler } from '../machine/schedule.ts';
 import type { Clock } from '../machine/time/clock.ts';
@@ -70,7 +71,6 @@ export class NativeMachine implements Machine {
       processor,
       memory,
       clock,
-      hostEvents,
       layout: layOutMemory({ ramBytes, ...PCI_HOLE }),
       cpus,
       serialOutput: byte => this.print(byte),
@@ -83,6 +83,7 @@ export class NativeMachine implements Machine {
       options.clock === 'real' ? REAL_TIME_RUN : undefined,
     );
     attach(this.scheduler);
+    pc.runFirmware();
     const entry = loadLinux(pc.physical, { image, initrd, cmdline, map: pc.memoryMap, rsdp: pc.rsdp });
     enterLinux(pc.processors[0].cpu, entry);
   }

@@ -101,10 +101,14 @@ export class EventChannels {
     return channel.port;
   }
 
-  /** EVTCHNOP_bind_pirq, of a domain that has no physical interrupts. */
+  /** EVTCHNOP_bind_pirq: see PhysicalIrqs.bind for what it throws. */
   bindPirq(pirq: number): Port {
-    if (pirq >= this.pirqs.count) throw new XenError('EINVAL');
-    throw new XenError('EPERM', 'physical interrupts are not given to domains yet');
+    const channel = this.allocate();
+    this.pirqs.bind(pirq, () => this.raise(channel, channel.vcpu));
+    channel.state = 'pirq';
+    channel.irq = pirq;
+    this.delivery.init(channel);
+    return channel.port;
   }
 
   /** EVTCHNOP_close. The peer's port becomes unbound, waiting for this domain. */
@@ -113,6 +117,8 @@ export class EventChannels {
     if (!channel || !isUsable(channel)) throw new XenError('EINVAL');
     if (channel.state === 'virq') {
       this.virqPorts[isGlobalVirq(channel.irq) ? 0 : channel.vcpu][channel.irq] = 0;
+    } else if (channel.state === 'pirq') {
+      this.pirqs.unbind(channel.irq);
     } else if (channel.state === 'interdomain' && !channel.host) {
       // A dying domain's ports are closed first, so the peer exists.
       const peer = this.domain.hypervisor.domains.get(channel.remoteDomain)?.events.channelAt(channel.remotePort);
@@ -155,6 +161,7 @@ export class EventChannels {
     const movable =
       channel?.state === 'unbound' ||
       channel?.state === 'interdomain' ||
+      channel?.state === 'pirq' ||
       (channel?.state === 'virq' && isGlobalVirq(channel.irq));
     if (!movable) throw new XenError('EINVAL');
     channel.vcpu = vcpu;

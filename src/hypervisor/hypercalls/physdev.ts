@@ -1,27 +1,35 @@
-// physdev_op (33): xen/include/public/physdev.h, as a domain without devices has it. What only dom0 may do is refused first.
+// physdev_op (33): xen/include/public/physdev.h. What only the control domain may do is refused to others first; physdev-hardware.ts does it.
 import type { Type } from '../../abi/struct.ts';
 import * as abi from '../../abi/xen/physdev.ts';
 import { MAP_PIRQ_TYPE, PHYSDEVOP, XENIRQSTAT } from '../../abi/xen/physdev.ts';
+import type { Domain } from '../domain.ts';
 import { XenError } from '../errors.ts';
 import { NR_GSIS } from '../events/pirq.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { type Handler, inout, input, op, type SubOperation, subops } from './copy.ts';
-import { notBuilt } from './not-built.ts';
 import { requirePrivileged } from './permissions.ts';
+import * as hardware from './physdev-hardware.ts';
 
 /** Bytes that Xen checks of an I/O bitmap's address, however few ports it covers. */
 const IO_BITMAP_BYTES = 8192;
 const PORTS = 65536;
 
 /** An operation of the control domain: the argument is read, then everybody else is refused. */
-function privileged<T>(name: keyof typeof PHYSDEVOP, struct: Type<T>, check?: (argument: T) => void): SubOperation {
+function privileged<T>(
+  struct: Type<T>,
+  act: (domain: Domain, argument: T) => void,
+  check?: (argument: T) => void,
+): SubOperation {
   return (vcpu, pointer) => {
     const argument = vcpu.guest.readStruct(pointer, struct);
     check?.(argument);
     requirePrivileged(vcpu.domain);
-    notBuilt(vcpu.domain, `PHYSDEVOP_${name}`);
+    act(vcpu.domain, argument);
   };
 }
+
+/** Told for Xen's own bookkeeping, of which there is none here. */
+const noted = (): void => {};
 
 const eoiFrame: SubOperation = ({ domain, guest }, pointer) => {
   domain.events.pirqs.registerEoiFrame(guest.readStruct(pointer, abi.physdevPirqEoiGmfn).gmfn);
@@ -40,7 +48,7 @@ const operations = subops(PHYSDEVOP, {
     return { flags: XENIRQSTAT.needs_eoi };
   }),
   eoi: op(input(abi.physdevEoi), ({ domain }, a) => {
-    if (!domain.events.pirqs.isAllocated(a.irq)) throw new XenError('EINVAL');
+    domain.events.pirqs.end(a.irq);
   }),
   pirq_eoi_gmfn_v1: eoiFrame,
   pirq_eoi_gmfn_v2: eoiFrame,
@@ -56,43 +64,48 @@ const operations = subops(PHYSDEVOP, {
   get_free_pirq: op(inout(abi.physdevGetFreePirq), ({ domain }, a) => ({
     pirq: domain.events.pirqs.allocate(a.type === MAP_PIRQ_TYPE.gsi),
   })),
-  map_pirq: op(input(abi.physdevMapPirq), ({ domain }, a) => {
-    domain.hypervisor.resolve(domain, a.domid);
+  map_pirq: op(inout(abi.physdevMapPirq), ({ domain }, a) => {
+    const target = domain.hypervisor.resolve(domain, a.domid);
     requirePrivileged(domain);
-    notBuilt(domain, 'PHYSDEVOP_map_pirq');
+    return hardware.mapPirq(target, a);
   }),
   unmap_pirq: op(input(abi.physdevUnmapPirq), ({ domain }, a) => {
-    domain.hypervisor.resolve(domain, a.domid);
+    const target = domain.hypervisor.resolve(domain, a.domid);
     requirePrivileged(domain);
-    notBuilt(domain, 'PHYSDEVOP_unmap_pirq');
+    hardware.unmapPirq(target, a.pirq);
   }),
-  apic_read: privileged('apic_read', abi.physdevApic),
-  apic_write: privileged('apic_write', abi.physdevApic),
+  apic_read: op(inout(abi.physdevApic), ({ domain }, a) => {
+    requirePrivileged(domain);
+    return hardware.readApic(domain, a);
+  }),
+  apic_write: privileged(abi.physdevApic, hardware.writeApic),
   alloc_irq_vector: op(inout(abi.physdevIrq), ({ domain }, a) => {
     requirePrivileged(domain);
     return { vector: a.irq }; // a number that nobody uses: Xen chooses vectors itself
   }),
-  manage_pci_add: privileged('manage_pci_add', abi.physdevManagePci),
-  manage_pci_remove: privileged('manage_pci_remove', abi.physdevManagePci),
-  manage_pci_add_ext: privileged('manage_pci_add_ext', abi.physdevManagePciExt, a => {
-    if (a.isExtfn > 1 || a.isVirtfn > 1) throw new XenError('EINVAL');
-  }),
-  pci_device_add: privileged('pci_device_add', abi.physdevPciDeviceAdd),
-  pci_device_remove: privileged('pci_device_remove', abi.physdevPciDevice),
-  prepare_msix: privileged('prepare_msix', abi.physdevPciDevice),
-  release_msix: privileged('release_msix', abi.physdevPciDevice),
+  manage_pci_add: privileged(abi.physdevManagePci, (domain, a) => hardware.reportDevice(domain, a.bus, a.devfn)),
+  manage_pci_remove: privileged(abi.physdevManagePci, noted),
+  manage_pci_add_ext: privileged(
+    abi.physdevManagePciExt,
+    (domain, a) => hardware.reportDevice(domain, a.bus, a.devfn),
+    a => {
+      if (a.isExtfn > 1 || a.isVirtfn > 1) throw new XenError('EINVAL');
+    },
+  ),
+  pci_device_add: privileged(abi.physdevPciDeviceAdd, (domain, a) => hardware.reportDevice(domain, a.bus, a.devfn)),
+  pci_device_remove: privileged(abi.physdevPciDevice, noted),
+  prepare_msix: privileged(abi.physdevPciDevice, noted),
+  release_msix: privileged(abi.physdevPciDevice, noted),
   restore_msi: restoreMsi,
   restore_msi_ext: restoreMsi,
-  pci_mmcfg_reserved: ({ domain }) => {
-    requirePrivileged(domain);
-    notBuilt(domain, 'PHYSDEVOP_pci_mmcfg_reserved');
-  },
-  setup_gsi: privileged('setup_gsi', abi.physdevSetupGsi, a => {
+  pci_mmcfg_reserved: privileged(abi.physdevPciMmcfgReserved, noted),
+  setup_gsi: privileged(abi.physdevSetupGsi, hardware.setUpGsi, a => {
     if (a.gsi < 0 || a.gsi >= NR_GSIS) throw new XenError('EINVAL');
   }),
+  /** A USB debug port, of which Xen's console makes no use here. */
   dbgp_op: ({ domain }) => {
     requirePrivileged(domain);
-    notBuilt(domain, 'PHYSDEVOP_dbgp_op');
+    throw new XenError('EOPNOTSUPP');
   },
 });
 

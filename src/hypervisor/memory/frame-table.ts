@@ -3,6 +3,7 @@
 import { FRAME_FLAGS, FRAME_SIZE, FrameFlag } from '../../cpu/layout.ts';
 import type { Mfn } from '../../cpu/memory.ts';
 import type { Domain } from '../domain.ts';
+import { DOMID_IO } from '../domain-ids.ts';
 import { XenError } from '../errors.ts';
 import type { Hypervisor } from '../hypervisor.ts';
 import { demote, promote } from './validate.ts';
@@ -79,6 +80,15 @@ export class FrameTable {
 
   isRam(mfn: number): boolean {
     return mfn >= 0 && mfn < this.count;
+  }
+
+  /** Frames that are no RAM of anybody's (firmware's tables, the video hole): device memory that some domains may map. Before any is given out. */
+  reserve(first: Mfn, count: number): void {
+    for (let mfn = first; mfn < Math.min(first + count, this.count); mfn++) {
+      if (this.owner[mfn] !== NO_OWNER) throw new Error(`frame ${mfn} is in use`);
+      this.owner[mfn] = DOMID_IO;
+      this.freeCount--;
+    }
   }
 
   // Allocation -----------------------------------------------------------------------------------------------------------------

@@ -13,8 +13,14 @@ const SYSTEM_CONTROL = 0x61;
 const PCI_CF8 = 0xcf8;
 const RTC_INDEX = 0x70;
 
+/** What IN and OUT of a PV guest reach. Accesses of 1, 2 or 4 bytes. */
+export interface GuestPorts {
+  read(port: number, size: number): number;
+  write(port: number, size: number, value: number): void;
+}
+
 /** A domain's virtual ports. */
-export class PvPorts {
+export class PvPorts implements GuestPorts {
   private readonly pit: Pit8254;
   private readonly systemControl: SystemControlPort;
   private rtcIndex = 0;

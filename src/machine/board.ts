@@ -1,0 +1,178 @@
+// A PC's board: buses and chips, without processors. Bare machines put processors on it (pc.ts), a hypervisor drives it in their place.
+import type { EngineMemory } from '../cpu/memory.ts';
+import { PhysicalMap } from '../cpu/physical-map.ts';
+import type { Processor } from '../cpu/types.ts';
+import { AcpiPm, GPE0_LENGTH, PM_LENGTH } from './acpi/pm.ts';
+import { PlatformBus } from './bus.ts';
+import { type RegisterSpace, unconnected } from './chip.ts';
+import { InterruptBus } from './interrupts/interrupt-bus.ts';
+import { IrqWiring } from './interrupts/irq-wiring.ts';
+import { I8042 } from './legacy/i8042.ts';
+import { RESET_PORT, ResetControl, SystemControlPortA } from './legacy/reset.ts';
+import type { MemoryLayout, MemoryRange } from './memory-layout.ts';
+import { genericHostBridge } from './pci/bridges.ts';
+import { PciBus } from './pci/bus.ts';
+import { CONFIG_PORTS, ConfigPorts, ECAM_SIZE, EcamWindow } from './pci/config-access.ts';
+import { assignResources } from './pci/firmware.ts';
+import { PhysicalMemory } from './physical-memory.ts';
+import { Uart16550 } from './serial/uart-16550.ts';
+import type { Clock } from './time/clock.ts';
+import { cmosMemory } from './timers/cmos-memory.ts';
+import { CmosRtc } from './timers/cmos-rtc.ts';
+import { HPET_LENGTH, Hpet } from './timers/hpet.ts';
+import { Pit8254 } from './timers/pit-8254.ts';
+import { SystemControlPort } from './timers/system-control.ts';
+
+export type MachineEnd = 'poweroff' | 'reboot' | 'crash';
+
+export interface BoardOptions {
+  processor: Processor;
+  memory: EngineMemory;
+  clock: Clock;
+  layout: MemoryLayout;
+  /** A byte that the first serial port sends. */
+  serialOutput(byte: number): void;
+  /** The machine is off or wants to start again; why, in words for a log. */
+  end(how: MachineEnd, why: string): void;
+}
+
+/** Where chips stand: physical addresses below 4 GiB, and I/O ports. Firmware's tables say the same to the kernel. */
+export const AT = {
+  ecam: 0xe000_0000,
+  ioApic: 0xfec0_0000,
+  hpet: 0xfed0_0000,
+  localApic: 0xfee0_0000,
+  pic: 0x20,
+  pit: 0x40,
+  keyboardData: 0x60,
+  systemControl: 0x61,
+  keyboardControl: 0x64,
+  clock: 0x70,
+  systemControlA: 0x92,
+  pic2: 0xa0,
+  smiCommand: 0xb2,
+  com1: 0x3f8,
+  picTriggers: 0x4d0,
+  pm: 0x600,
+  gpe0: 0x620,
+} as const;
+export const IRQ = { timer: 0, keyboard: 1, com1: 4, clock: 8, acpi: 9, mouse: 12 } as const;
+/** Ranges that PCI functions get their addresses from. */
+export const PCI_WINDOWS = {
+  io: { start: 0xc000, end: 0x1_0000 },
+  memory: { start: 0xc000_0000, end: 0xe000_0000 },
+} as const;
+
+/** For layOutMemory: RAM ends at 3 GiB, and what PCI's configuration window takes is nobody else's. */
+export const PCI_HOLE = {
+  holeStart: PCI_WINDOWS.memory.start,
+  reserved: [{ address: AT.ecam, size: ECAM_SIZE, type: 2 }],
+} as const;
+
+/** Inputs of the I/O APIC that the HPET can drive; PCI's pins are below them. */
+const HPET_INPUTS = [20, 21, 22, 23];
+const FIRST_PCI_GSI = 16;
+
+export class Board {
+  readonly bus = new PlatformBus();
+  readonly interrupts = new InterruptBus();
+  readonly wiring: IrqWiring;
+  /** Which machine frames its RAM is. */
+  readonly map: PhysicalMap;
+  /** RAM as devices reach it. */
+  readonly physical: PhysicalMemory;
+  readonly pci: PciBus;
+  readonly uart: Uart16550;
+  readonly pm: AcpiPm;
+  readonly keyboard: I8042;
+  /** What firmware tells the kernel. */
+  readonly memoryMap: readonly MemoryRange[];
+  readonly rsdp: number | null = null;
+
+  constructor(options: BoardOptions) {
+    const { processor, memory, clock, layout } = options;
+    this.memoryMap = layout.map;
+    this.map = mapRam(layout);
+    this.physical = new PhysicalMemory(memory, this.map, (mfn, offset, length) =>
+      processor.wroteFrame(mfn, offset, length),
+    );
+    const reset = (why: string) => () => options.end('reboot', why);
+
+    const { interrupts } = this;
+    const { ports, memory: devices } = this.bus;
+    this.wiring = new IrqWiring({ bus: interrupts });
+    const { wiring } = this;
+    ports.attach(AT.pic, 2, wiring.pic.masterPorts);
+    ports.attach(AT.pic2, 2, wiring.pic.slavePorts);
+    ports.attach(AT.picTriggers, 2, wiring.pic.triggerPorts);
+    devices.attach(AT.ioApic, 4096, wiring.ioApic);
+
+    for (const input of HPET_INPUTS) wiring.ioApic.input(input, false);
+    const hpet = new Hpet(clock, {
+      irq0: wiring.isa(IRQ.timer),
+      irq8: wiring.isa(IRQ.clock),
+      gsi: (input, level) => wiring.ioApic.input(input, level),
+    });
+    devices.attach(AT.hpet, HPET_LENGTH, hpet);
+    const pit = new Pit8254(clock, hpet.pitInput);
+    ports.attach(AT.pit, 4, pit);
+    ports.attach(AT.systemControl, 1, new SystemControlPort(clock, pit));
+    const cmos = cmosMemory(layout.lowEnd, layout.highEnd);
+    ports.attach(AT.clock, 2, new CmosRtc(clock, hpet.rtcInput, clock.wallClockAtBoot, cmos));
+
+    this.pm = new AcpiPm(clock, {
+      sci: wiring.isa(IRQ.acpi),
+      powerOff: () => options.end('poweroff', 'ACPI soft off'),
+    });
+    ports.attach(AT.pm, PM_LENGTH, this.pm);
+    ports.attach(AT.gpe0, GPE0_LENGTH, this.pm.gpe0);
+    ports.attach(AT.smiCommand, 2, this.pm.smiCommand);
+
+    this.keyboard = new I8042({
+      keyboardInterrupt: wiring.isa(IRQ.keyboard),
+      mouseInterrupt: wiring.isa(IRQ.mouse),
+      reset: reset('reset by the keyboard controller'),
+      a20: unconnected,
+    });
+    ports.attach(AT.keyboardData, 1, this.keyboard.data);
+    ports.attach(AT.keyboardControl, 1, this.keyboard.control);
+    ports.attach(AT.systemControlA, 1, new SystemControlPortA(reset('reset by port 0x92'), unconnected));
+    this.uart = new Uart16550(clock, wiring.isa(IRQ.com1), byte => options.serialOutput(byte));
+    ports.attach(AT.com1, 8, this.uart);
+
+    this.pci = new PciBus({
+      platform: this.bus,
+      routing: (slot, pin) => FIRST_PCI_GSI + ((slot + pin - 1) % 4),
+      gsi: gsi => wiring.pci(gsi - FIRST_PCI_GSI, 0),
+      message: (address, data) => void interrupts.writeMsi(address, data),
+    });
+    this.pci.add(genericHostBridge(), 0);
+    const resetControl = new ResetControl(reset('reset by port 0xcf9'));
+    ports.attach(CONFIG_PORTS.start, CONFIG_PORTS.length, new ConfigPorts(this.pci, at(RESET_PORT, resetControl)));
+    devices.attach(AT.ecam, ECAM_SIZE, new EcamWindow(this.pci));
+  }
+
+  /** What firmware does once all devices are in their places. */
+  runFirmware(): void {
+    assignResources(this.pci, PCI_WINDOWS);
+  }
+}
+
+/** A one-byte register in the middle of PCI's address register. */
+function at(port: number, register: RegisterSpace): RegisterSpace {
+  const offset = port - CONFIG_PORTS.start;
+  return {
+    read: (from, size) => (from === offset ? register.read(0, size) : 0xff),
+    write: (to, size, value) => {
+      if (to === offset) register.write(0, size, value);
+    },
+  };
+}
+
+function mapRam(layout: MemoryLayout): PhysicalMap {
+  const [gfn, frames] = layout.ram.at(-1)!;
+  const map = new PhysicalMap(gfn + frames);
+  let mfn = 0;
+  for (const [first, count] of layout.ram) for (let i = 0; i < count; i++) map.set(first + i, mfn++);
+  return map;
+}

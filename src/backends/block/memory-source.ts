@@ -1,5 +1,6 @@
 // A disk in memory that takes no more than what has been written to it: chunks that were never written, or have been discarded, are not there.
-import { type BlockDone, type BlockSource, lengthOf, outOfRange } from './source.ts';
+import { type BlockDone, type BlockSource, outOfRange } from './source.ts';
+import { lengthOf } from './vectors.ts';
 
 const CHUNK = 64 * 1024;
 

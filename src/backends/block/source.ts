@@ -33,10 +33,6 @@ export interface BlockSource {
   close(): void;
 }
 
-/** Bytes of buffers together. */
-export const lengthOf = (buffers: readonly Uint8Array[]): number =>
-  buffers.reduce((sum, { length }) => sum + length, 0);
-
 /** An error where a range is not wholly in a source of `size` bytes; null where it is. */
 export function outOfRange(size: number, offset: number, length: number): Error | null {
   const isInside = offset >= 0 && length >= 0 && offset + length <= size;

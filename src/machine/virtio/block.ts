@@ -63,8 +63,8 @@ const MAX_DATA = SIZE_MAX * SEG_MAX;
 const MAX_IN_FLIGHT = 2 * MAX_DATA;
 /** Ranges of a request to discard, their length in bytes, and sectors of each at most. */
 const RANGE = 16;
-const MAX_RANGES = 64;
-const MAX_RANGE_SECTORS = (1 << 30) / SECTOR;
+const MAX_RANGES = 16;
+const MAX_RANGE_SECTORS = (64 << 20) / SECTOR;
 const UNMAP = 1;
 
 export class VirtioBlock extends VirtioDevice {
@@ -260,6 +260,7 @@ export class VirtioBlock extends VirtioDevice {
       if (flags & ~UNMAP || (type === Request.discard && flags)) return done(Status.unsupported);
       if (sectors > MAX_RANGE_SECTORS || !this.isOnDisk(sector, sectors * SECTOR)) return done(Status.ioError);
       ranges.push([Number(sector) * SECTOR, sectors * SECTOR]);
+      this.spend(sectors * SECTOR);
     }
     const next = (error: Error | null): void => {
       const range = ranges.shift();

@@ -88,6 +88,8 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
   protected readonly machine: VirtioMachine;
   private transport = NO_TRANSPORT;
   private readonly turns: (() => void)[];
+  /** What has been done in this turn. */
+  private work = 0;
 
   /** @param features the kind's own; those of chapter 6 are added. */
   constructor(
@@ -214,19 +216,24 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
    * turn's work is done; what is left then has another turn soon. Interrupts the driver for what was used.
    */
   protected takeEach(queue: Virtqueue, each: (chain: Chain) => boolean): void {
-    for (let work = 0; ; ) {
-      if (work >= TURN) {
+    for (this.work = 0; ; ) {
+      if (this.work >= TURN) {
         this.machine.later(this.turns[queue.index]);
         break;
       }
       const chain = queue.take();
       if (!chain) break;
-      work += CHAIN_COST + chain.readableLength + chain.writableLength;
+      this.work += CHAIN_COST + chain.readableLength + chain.writableLength;
       if (each(chain)) continue;
       queue.untake(chain);
       break;
     }
     queue.signal();
+  }
+
+  /** Counts work of this turn that a chain's length does not show, in bytes. */
+  protected spend(bytes: number): void {
+    this.work += bytes;
   }
 
   save(): VirtioState {

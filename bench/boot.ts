@@ -54,7 +54,7 @@ async function main(): Promise<void> {
     const [xenFile, kernel, initrd] = ['xen', 'vmlinuz', 'initrd'].map(name => join(folder, name));
     writeFileSync(xenFile, gunzipSync(readFileSync(join('/boot', xen))));
     writeFileSync(kernel, image.bzImage);
-    writeFileSync(initrd, builtinInitramfs({}));
+    writeFileSync(initrd, builtinInitramfs({ bits: image.elf.bits }));
     const qemu = () =>
       measure('qemu-system-x86_64', [
         ...['-accel', 'tcg', '-cpu', 'max,-smap,-smep,+svm', '-m', String(MEMORY_MIB + XEN_MIB), '-kernel', xenFile],

@@ -79,7 +79,7 @@ async function boot(image: KernelImage): Promise<[instructions: number, seconds:
   const host = await Host.create({ ramBytes: ramForGuests(GUEST_MIB) });
   const guest = host.createPvDomain({
     image,
-    initrd: builtinInitramfs({}),
+    initrd: builtinInitramfs({ bits: image.elf.bits }),
     cmdline: 'console=hvc0',
     memoryMiB: GUEST_MIB,
   });

@@ -29,7 +29,7 @@ export async function record(kernel: readonly string[], options: RecordOptions):
   const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu });
   const guest = host.createPvDomain({
     image,
-    initrd: builtinInitramfs({}),
+    initrd: builtinInitramfs({ bits: image.elf.bits }),
     cmdline: commandLine,
     memoryMiB,
     vcpus: cpus,

@@ -19,7 +19,7 @@ import { kernelSymbols } from '../toolstack/image/symbols.ts';
 import { openLogs } from './boot-logs.ts';
 import { type Boot, bootInWorker } from './boot-worker.ts';
 import { groupFiles, type ImageFiles, loadFiles } from './images.ts';
-import { type Initramfs, makeInitramfs } from './initramfs.ts';
+import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
 import type { CheckOptions } from './options.ts';
 import { reproduceCommand } from './reproduce.ts';
@@ -37,7 +37,12 @@ export async function check(
   const toStandardOutput = [options.ktap === true, options.json === '-', options.junit === '-'].filter(Boolean);
   if (toStandardOutput.length > 1) throw new UsageError('only one format can go to standard output');
   const groups = groupFiles(paths);
-  const matrix = new Matrix(options, makeInitramfs({ initrd: options.initrd, modules: options.modules }), io, boot);
+  const matrix = new Matrix(
+    options,
+    new InitramfsSource({ initrd: options.initrd, modules: options.modules }),
+    io,
+    boot,
+  );
   let unreadable = false;
   for (const files of groups) {
     try {
@@ -74,13 +79,13 @@ function report(results: readonly Result[], options: CheckOptions, io: Io): void
 /** Kernels times modes, some at a time; results keep the order of the command line. */
 class Matrix {
   private readonly options: CheckOptions;
-  private readonly initramfs: Initramfs;
+  private readonly initramfs: InitramfsSource;
   private readonly boot: Boot;
   private readonly slots: Slots;
   private readonly progress: ProgressDisplay | null;
   private readonly results: Array<Promise<Result>> = [];
 
-  constructor(options: CheckOptions, initramfs: Initramfs, io: Io, boot: Boot) {
+  constructor(options: CheckOptions, initramfs: InitramfsSource, io: Io, boot: Boot) {
     this.options = options;
     this.initramfs = initramfs;
     this.boot = boot;
@@ -133,7 +138,8 @@ class Matrix {
   }
 
   private async start(files: ImageFiles, image: BootImage, mode: Mode, isLast: boolean): Promise<void> {
-    const { options, initramfs } = this;
+    const { options } = this;
+    const initramfs = this.initramfs.for(image.elf.bits);
     const release = await this.slots.take();
     const id = this.results.length;
     const name = `${image.release || image.name} ${mode}`;

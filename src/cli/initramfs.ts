@@ -26,19 +26,39 @@ export interface Initramfs {
   readonly append: string;
 }
 
-/** Throws FileError and UsageError. */
-export function makeInitramfs({ initrd, modules, command }: InitramfsOptions): Initramfs {
-  const parts: Uint8Array[] = [];
-  let append = '';
-  if (initrd !== undefined) parts.push(aligned(readFile(initrd)));
-  if (modules !== undefined) parts.push(moduleArchive(modules));
-  if (initrd === undefined) {
-    parts.push(builtinInitramfs(command === undefined ? {} : { command }));
-  } else if (command !== undefined) {
-    parts.push(builtinInitramfs({ command, path: GUEST_INIT }));
-    append = `rdinit=${GUEST_INIT}`;
+/** What the user gives is read once; the built-in init is added as each kernel needs it. */
+export class InitramfsSource {
+  private readonly options: InitramfsOptions;
+  private readonly users: readonly Uint8Array[];
+  private readonly made = new Map<32 | 64, Initramfs>();
+
+  /** Throws FileError and UsageError. */
+  constructor(options: InitramfsOptions) {
+    const { initrd, modules } = options;
+    this.options = options;
+    this.users = [
+      ...(initrd === undefined ? [] : [aligned(readFile(initrd))]),
+      ...(modules === undefined ? [] : [moduleArchive(modules)]),
+    ];
   }
-  return { bytes: concatBytes(parts), append };
+
+  /** @param bits of the kernel that gets it */
+  for(bits: 32 | 64): Initramfs {
+    let made = this.made.get(bits);
+    if (made === undefined) this.made.set(bits, (made = this.make(bits)));
+    return made;
+  }
+
+  private make(bits: 32 | 64): Initramfs {
+    const { initrd, command } = this.options;
+    if (initrd === undefined) {
+      const builtin = builtinInitramfs(command === undefined ? { bits } : { bits, command });
+      return { bytes: concatBytes([...this.users, builtin]), append: '' };
+    }
+    if (command === undefined) return { bytes: concatBytes([...this.users]), append: '' };
+    const builtin = builtinInitramfs({ bits, command, path: GUEST_INIT });
+    return { bytes: concatBytes([...this.users, builtin]), append: `rdinit=${GUEST_INIT}` };
+  }
 }
 
 /** Archives begin at multiples of 4 bytes; zeros between them are skipped. */

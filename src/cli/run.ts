@@ -10,7 +10,7 @@ import { imageModes } from '../toolstack/image/modes.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
 import { CommandOutput } from './command-output.ts';
 import { loadFiles } from './images.ts';
-import { makeInitramfs } from './initramfs.ts';
+import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
 import type { RunOptions } from './options.ts';
 import { UsageError } from './usage-error.ts';
@@ -36,11 +36,9 @@ export async function run(
   if (!can) throw new UsageError(`${image.name} cannot boot as ${mode}: ${reason}`);
 
   const hasCommand = command.length > 0;
-  const initramfs = makeInitramfs({
-    initrd: options.initrd,
-    modules: options.modules,
-    ...(hasCommand ? { command } : {}),
-  });
+  const { initrd, modules: directory } = options;
+  const source = new InitramfsSource({ initrd, modules: directory, ...(hasCommand ? { command } : {}) });
+  const initramfs = source.for(image.elf.bits);
   const request = {
     image,
     mode,

@@ -1,6 +1,7 @@
 // What a pass asserts about what the built-in init reported: more than that user space was reached.
 
 import type { Mode } from '../toolstack/image/modes.ts';
+import { ECHOES } from '../toolstack/init/protocol.ts';
 import type { InitReport } from '../toolstack/init/report-parser.ts';
 
 export interface Expected {
@@ -27,6 +28,7 @@ export function violations(report: InitReport, expected: Expected): string[] {
     releaseViolation(report, expected.release),
     cpuViolation(report, expected.cpus),
     ...deviceViolations(report),
+    ...checkViolations(report),
     ...idleViolations(report, expected.cpus),
     alarmViolation(report),
   ];
@@ -44,9 +46,12 @@ const GUEST_TYPE: Readonly<Record<Mode, readonly string[] | null>> = {
 /** What the kernel's log says it boots on, by guest_type (pv_info.name). */
 const BOOT_LINES: Readonly<Record<string, RegExp>> = { PV: /^Xen$/, PVH: /^Xen PVH$/, HVM: /^Xen HVM$/ };
 
-function modeViolation({ hypervisor, xenCapabilities }: InitReport, { mode, bootLine }: Expected): string | null {
+function modeViolation(report: InitReport, expected: Expected): string | null {
+  const { hypervisor, xenCapabilities } = report;
+  const { mode } = expected;
+  const bootLine = report.bootedOn ?? expected.bootLine;
   const types = GUEST_TYPE[mode];
-  if (types === null) return hypervisor === null ? null : `the kernel found a hypervisor (${hypervisor.type})`;
+  if (types === null) return bareViolation(report, bootLine);
   if (hypervisor?.type !== 'xen') return 'the kernel did not find Xen';
   const { guestType } = hypervisor;
   const named = types.join(' or ');
@@ -59,6 +64,14 @@ function modeViolation({ hypervisor, xenCapabilities }: InitReport, { mode, boot
   if (mode === 'dom0' && !isDom0) return 'the kernel does not take itself for Dom0';
   if (mode !== 'dom0' && isDom0) return 'the kernel takes itself for Dom0';
   return null;
+}
+
+/** On bare hardware there is no hypervisor, by any of the kernel's ways to tell. */
+function bareViolation({ hypervisor, detectedHypervisor }: InitReport, bootLine: string | null): string | null {
+  const found = hypervisor?.type ?? detectedHypervisor;
+  if (found !== null) return `the kernel found a hypervisor (${found})`;
+  // Kernels without CONFIG_PARAVIRT say nothing.
+  return bootLine === null || bootLine === 'bare hardware' ? null : `the kernel takes its machine for "${bootLine}"`;
 }
 
 function releaseViolation({ uname }: InitReport, release: string): string | null {
@@ -75,6 +88,23 @@ function deviceViolations({ xenDevices }: InitReport): string[] {
   return xenDevices
     .filter(({ state }) => state !== null && state !== 'Connected')
     .map(({ nodename, name, state }) => `${nodename ?? name} is ${state}, not Connected`);
+}
+
+/** What init was told to do, and to check. */
+function checkViolations({ modules, diskChecks, networkChecks }: InitReport): Array<string | null> {
+  return [
+    ...modules.map(({ path, error }) =>
+      error === null ? null : `the module ${path.replace(/^.*\//, '')} was not loaded (error ${error})`,
+    ),
+    ...diskChecks.map(({ name, written, read, error }) => {
+      if (error !== null) return `${name} cannot be written and read (error ${error})`;
+      return written === read ? null : `${name} does not give back what was written to it`;
+    }),
+    ...networkChecks.map(({ name, echoes, error }) => {
+      if (error !== null) return `${name} does not come up (error ${error})`;
+      return echoes === ECHOES ? null : `over ${name} the gateway answered ${echoes} of ${ECHOES} echo requests`;
+    }),
+  ];
 }
 
 function idleViolations({ idle }: InitReport, cpus: number): Array<string | null> {

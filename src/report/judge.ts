@@ -80,13 +80,18 @@ function lastStage({ stages }: Evidence): string {
 
 /** What was seen, for a pass: "Xen PV 4.17.5, 4 CPUs, 498 MiB, 2 devices Connected, powered off". */
 function summary(report: InitReport): string {
-  const { hypervisor, cpus, memTotalKiB, xenDevices, clocksource } = report;
+  const { hypervisor, cpus, memTotalKiB, xenDevices, clocksource, diskChecks, networkChecks, firmwareComplaints } =
+    report;
+  const complaints = firmwareComplaints?.count ?? 0;
   const parts = [
     hypervisor === null ? 'no hypervisor' : `Xen ${hypervisor.guestType ?? ''} ${hypervisor.version ?? ''}`.trim(),
     plural(cpus.online.length, 'CPU'),
     memTotalKiB === null ? null : `${Math.round(memTotalKiB / 1024)} MiB usable`,
     clocksource === null ? null : `clocksource ${clocksource}`,
     xenDevices.length === 0 ? null : `${plural(xenDevices.length, 'device')} Connected`,
+    ...diskChecks.map(({ name }) => `${name} keeps data`),
+    ...networkChecks.map(({ name }) => `${name} reaches its gateway`),
+    complaints === 0 ? null : plural(complaints, 'complaint about firmware', 'complaints about firmware'),
     'idle when idle',
     'powered off',
   ];

@@ -72,8 +72,8 @@ export const request = {
 } as unknown as BootRequest;
 
 /** Lines of init's report, numbered and with checksums. */
-export function reportText(entries: Readonly<Record<string, string>>): string {
-  const bodies = ['protocol 1', ...Object.entries(entries).map(([key, value]) => `${key} = ${value}`), 'done'];
+export function reportText(entries: Readonly<Record<string, string>>, more: readonly string[] = []): string {
+  const bodies = ['protocol 1', ...Object.entries(entries).map(([key, value]) => `${key} = ${value}`), ...more, 'done'];
   return bodies
     .map((body, i) => `${i + 1} ${body}`)
     .map(line => `domzero1: ${line} #${checksum(encoder.encode(line))}\r\n`)
@@ -95,7 +95,7 @@ export const goodReport: Readonly<Record<string, string>> = {
   'hypervisor/version/extra': '.7',
   'device/xen/vbd-51712/nodename': 'device/vbd/51712',
   'device/xen/vbd-51712/state': 'Connected',
-  'idle/nanoseconds': '1000050000',
+  'idle/seconds': '1.000050000',
   'idle/stat-before': 'cpu  0 0 124 0 0 0 0 0 0 0',
   'idle/stat-after': 'cpu  0 0 126 198 0 0 0 0 0 0',
   'log/alarms': '0',

@@ -38,9 +38,11 @@ describe('the report as goal', () => {
     ['Dom0', { 'xen/capabilities': 'control_d' }, 'the kernel takes itself for Dom0'],
     ['another kernel', { 'uname/release': '5.0' }, 'another kernel reported: 5.0'],
     ['a device', { 'device/xen/vbd-51712/state': 'Initialising' }, 'device/vbd/51712 is Initialising, not Connected'],
-    ['a slow sleep', { 'idle/nanoseconds': '5000000000' }, 'a sleep of one second took 5.0 s'],
-    ['a short sleep', { 'idle/nanoseconds': '12' }, 'a sleep of one second took 12 ns'],
+    ['a slow sleep', { 'idle/seconds': '5.000000000' }, 'a sleep of one second took 5.0 s'],
+    ['a short sleep', { 'idle/seconds': '0.000000012' }, 'a sleep of one second took 12 ns'],
     ['a busy CPU', { 'idle/stat-after': 'cpu  0 0 224 0 0 0 0 0 0 0' }, 'not idle when idle: 1000 ms of CPU time'],
+    ['a network without answers', { 'network/eth0': '2' }, 'over eth0 the gateway answered 2 of 3 echo requests'],
+    ['a forgetful disk', { 'disk/xvda': '01 02' }, 'xvda does not give back what was written to it'],
     [
       'trouble in the log',
       { 'log/alarms': '2', 'log/alarm': '<4>[    1.0] WARNING: x' },
@@ -50,6 +52,41 @@ describe('the report as goal', () => {
     const result = await boot({ console: reporting(change) });
     expect(result.verdict).toBe('fail');
     expect(result.reason).toContain(reason);
+  });
+
+  test('what init could not do fails, with the error', async () => {
+    const failures = ['module//lib/x.ko ! 8', 'disk/xvda ! 5', 'network/eth0 ! 19'];
+    const result = await boot({ console: [...kernelLines, reportText(goodReport, failures)] });
+    expect(result.reason).toBe(
+      'the module x.ko was not loaded (error 8); xvda cannot be written and read (error 5); eth0 does not come up (error 19)',
+    );
+  });
+
+  test('a pass tells of checked devices and of complaints about firmware', async () => {
+    const more = { 'disk/xvda': '01 01', 'network/eth0': '3', 'log/firmware-complaints': '2' };
+    const { reason } = await boot({ console: reporting(more) });
+    expect(reason).toContain('xvda keeps data, eth0 reaches its gateway, 2 complaints about firmware, idle when idle');
+  });
+
+  describe('on bare hardware', () => {
+    const { 'hypervisor/type': _, 'hypervisor/guest_type': __, ...bare } = goodReport;
+    const native = (report: Record<string, string>) =>
+      runBoot({ ...request, mode: 'native' }, play({ console: ['x\r\n', reportText(report)] }), {
+        goal: REPORT,
+        timeoutSeconds: 5,
+        reproduce: '',
+      });
+    const platform = (line: string) => native({ ...bare, 'log/platform': `<6>[    0.0] ${line}` });
+
+    test('there is no hypervisor, by any way to tell', async () => {
+      expect((await native(bare)).reason).toMatch(/^no hypervisor, 2 CPUs/);
+      expect((await platform('Booting paravirtualized kernel on bare hardware')).verdict).toBe('pass');
+      expect((await native(goodReport)).reason).toBe('the kernel found a hypervisor (xen)');
+      expect((await platform('Hypervisor detected: KVM')).reason).toBe('the kernel found a hypervisor (KVM)');
+      expect((await platform('Booting paravirtualized kernel on Xen HVM')).reason).toBe(
+        'the kernel takes its machine for "Xen HVM"',
+      );
+    });
   });
 
   test('a report with a lost line fails', async () => {

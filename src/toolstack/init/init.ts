@@ -1,38 +1,15 @@
-// The program that the built-in initramfs starts: reports what the kernel says about itself (PROTOCOL.md) and powers
-// the machine off; or runs one command in between. Linux on x86-64 only (a 32-bit kernel cannot start it): raw system
-// calls, no library, a static executable of a few pages. It expects nothing to be there: what is missing is reported.
+// The program that the built-in initramfs starts: does what its script says (script.ts), reports what the kernel says about
+// itself (PROTOCOL.md) or runs one command, and powers the machine off. Linux on x86-64 and i386: raw system calls, no library, a
+// static executable of a few pages. It expects nothing to be there: what is missing is reported.
+
+import { commandWords, runCommand } from './command.ts';
+import { CONTENT_ROOM, readFile } from './files.ts';
+import { compile, ENTRY } from './language/compile.ts';
+import { add, ge, gt, lt, ne, room } from './language/expressions.ts';
+import { routine } from './language/routine.ts';
+import { beginLine, endLine, putString, reportStatus, reportText, writeAll } from './lines.ts';
 import {
-  type Assembler,
-  addr,
-  al,
-  asm,
-  byte,
-  dword,
-  eax,
-  ebx,
-  ecx,
-  edx,
-  esi,
-  mem,
-  qword,
-  r12,
-  r14d,
-  rax,
-  rbp,
-  rbx,
-  rcx,
-  rdi,
-  rdx,
-  rsi,
-} from './assembler/assembler.ts';
-import { CONTENT_ROOM, directory, fileList, fileRoutines } from './files.ts';
-import { line, lineRoutines, text } from './lines.ts';
-import { observeRoutines } from './observe.ts';
-import { PROTOCOL_VERSION } from './protocol.ts';
-import {
-  CLOCK_REALTIME,
-  EINTR,
-  ENOENT,
+  LINUX,
   LINUX_REBOOT_CMD_POWER_OFF,
   LINUX_REBOOT_MAGIC1,
   LINUX_REBOOT_MAGIC2,
@@ -42,42 +19,13 @@ import {
   S_IFCHR,
   sys,
   TCSBRK,
-  TIOCSCTTY,
-} from './syscalls.ts';
+} from './linux.ts';
+import { reportMachine } from './machine.ts';
+import { PROTOCOL_VERSION } from './protocol.ts';
+import { runScript } from './script.ts';
 
 /** Where the command's argument list is, each argument ended by a zero byte. */
 export const COMMAND_FILE = '/domzero/command';
-
-const FILES: ReadonlyArray<readonly [key: string, path: string]> = [
-  ['cmdline', '/proc/cmdline'],
-  ...['online', 'possible', 'present'].map(n => [`cpus/${n}`, `/sys/devices/system/cpu/${n}`] as const),
-  ['clocksource/current', '/sys/devices/system/clocksource/clocksource0/current_clocksource'],
-  ['clocksource/available', '/sys/devices/system/clocksource/clocksource0/available_clocksource'],
-  ['clockevent', '/sys/devices/system/clockevents/clockevent0/current_device'],
-  ...[
-    'type',
-    'guest_type',
-    'uuid',
-    'version/major',
-    'version/minor',
-    'version/extra',
-    'compilation/compiler',
-    'compilation/compiled_by',
-    'compilation/compile_date',
-    'properties/capabilities',
-    'properties/changeset',
-    'properties/features',
-    'properties/pagesize',
-    'properties/virtual_start',
-  ].map(n => [`hypervisor/${n}`, `/sys/hypervisor/${n}`] as const),
-  ['xen/capabilities', '/proc/xen/capabilities'],
-];
-
-/** Last, so that they tell of everything that came before. */
-const FINAL_FILES = [
-  ['tainted', '/proc/sys/kernel/tainted'],
-  ['uptime', '/proc/uptime'],
-] as const;
 
 const MOUNTS = [
   ['proc', '/proc'],
@@ -89,187 +37,71 @@ const MOUNTS = [
 const UNAME_FIELDS = ['sysname', 'nodename', 'release', 'version', 'machine'];
 /** struct new_utsname: 65 bytes a field (include/uapi/linux/utsname.h). */
 const UNAME_FIELD = 65;
-
-const SEARCH = ['/bin/', '/sbin/', '/usr/bin/', '/usr/sbin/'];
-const ENVIRONMENT = ['PATH=/bin:/sbin:/usr/bin:/usr/sbin', 'HOME=/', 'TERM=linux'];
-const ARGUMENT_LIMIT = 255;
+const utsname = room('utsname', (UNAME_FIELDS.length + 1) * UNAME_FIELD);
 
 const NOT_FIRST = 'domzero init runs as the first process of a guest only\n';
 
-let built: Uint8Array | undefined;
+const built = new Map<32 | 64, Uint8Array>();
 
-/** The executable. */
-export function initProgram(): Uint8Array {
-  built ??= asm(writeInit).elf({ entry: 'start' });
-  return built.slice();
+/** The executable for a kernel of this width. */
+export function initProgram(bits: 32 | 64): Uint8Array {
+  let program = built.get(bits);
+  if (program === undefined) {
+    program = compile(main.routine, bits, LINUX[bits]).elf({ entry: ENTRY });
+    built.set(bits, program);
+  }
+  return program.slice();
 }
 
-function writeInit(a: Assembler) {
-  main(a);
-  prepare(a);
-  reportUname(a);
-  reportMachine(a);
-  commandRoutine(a);
-  powerOff(a);
-  lineRoutines(a);
-  fileRoutines(a);
-  observeRoutines(a);
-}
-
-const literal = (a: Assembler, string: string) => mem(a.literal(string));
-
-function main(a: Assembler) {
+const main = routine('main', r => {
   // As anything but the first process it would mount over, and switch off, the machine of whoever started it.
-  a.label('start');
-  sys(a, 'getpid');
-  a.cmp(eax, 1).je('.first').lea(rdi, literal(a, NOT_FIRST)).mov(esi, NOT_FIRST.length).call('write_all');
-  sys(a, 'exit', 1);
-  a.label('.first').xor(r14d, r14d).call('prepare');
-  line(a, () => text(a, `protocol ${PROTOCOL_VERSION}`));
-  for (const [type] of MOUNTS)
-    a.lea(rdi, literal(a, `mount/${type}`))
-      .mov(rsi, qword(`mount_${type}`))
-      .call('report_status');
-  a.call('report_uname');
-  a.lea(rdi, literal(a, COMMAND_FILE)).lea(rsi, mem('arguments')).mov(edx, CONTENT_ROOM).call('read_file');
-  a.test(rax, rax).jle('.report').mov(rdi, rax).call('run_command').jmp('.done');
-  a.label('.report').call('report_machine');
-  a.label('.done');
-  line(a, () => text(a, 'done'));
-  a.jmp('power_off');
-}
-
-/** prepare(): mounts what there is to mount, and makes the console standard input, output and error. */
-function prepare(a: Assembler) {
-  a.label('prepare');
-  for (const [type, path] of MOUNTS) {
+  r.if(ne(sys('getpid'), 1), () => r.do(writeAll(NOT_FIRST, NOT_FIRST.length), sys('exit', 1)));
+  const mounts = MOUNTS.map(([type, path]) => {
     // A kernel without Xen support has no directory /proc/xen; one that fails to make it says so by the mount.
-    sys(a, 'mkdir', literal(a, path), 0o755);
-    sys(a, 'mount', literal(a, type), literal(a, path), literal(a, type), 0, 0);
-    a.mov(qword(`mount_${type}`), rax);
-  }
-  const open = (path: string, flags: number) =>
-    sys(a, 'open', literal(a, path), flags, 0).test(rax, rax).jns('.opened');
-  open('/dev/console', O_RDWR | O_NOCTTY);
-  sys(a, 'mknod', literal(a, '/dev/console'), S_IFCHR | 0o600, (5 << 8) | 1);
-  open('/dev/console', O_RDWR | O_NOCTTY);
-  // No console driver: the kernel's log is better than nothing.
-  open('/dev/kmsg', O_WRONLY);
-  a.ret();
-  a.label('.opened').mov(ebx, eax);
-  for (const fd of [0, 1, 2]) sys(a, 'dup2', ebx, fd);
-  a.cmp(ebx, 2).jbe('.end');
-  sys(a, 'close', ebx);
-  a.label('.end').ret();
-  a.section('bss').align(8);
-  for (const [type] of MOUNTS) a.label(`mount_${type}`).reserve(8);
-  a.section('text');
-}
-
-export function reportUname(a: Assembler) {
-  a.label('report_uname');
-  sys(a, 'uname', mem('utsname'));
-  UNAME_FIELDS.forEach((field, i) => {
-    a.lea(rdi, mem('utsname', i * UNAME_FIELD))
-      .call('string_length')
-      .mov(rdx, rax)
-      .mov(rsi, rdi);
-    a.lea(rdi, literal(a, `uname/${field}`)).call('report_value');
+    r.do(sys('mkdir', path, 0o755));
+    return r.local(sys('mount', type, path, type, 0, 0));
   });
-  a.ret();
-  a.section('bss')
-    .label('utsname')
-    .reserve(UNAME_FIELDS.length * UNAME_FIELD + UNAME_FIELD)
-    .section('text');
-}
+  r.do(openConsole());
+  r.do(beginLine(), putString(`protocol ${PROTOCOL_VERSION}`), endLine());
+  MOUNTS.forEach(([type], i) => {
+    r.do(reportStatus(`mount/${type}`, mounts[i]));
+  });
+  r.do(reportUname(), runScript());
+  const command = r.local(readFile(COMMAND_FILE, commandWords, CONTENT_ROOM));
+  r.if(
+    gt(command, 0),
+    () => r.do(runCommand(command)),
+    () => r.do(reportMachine()),
+  );
+  r.do(beginLine(), putString('done'), endLine(), powerOff());
+});
 
-function reportMachine(a: Assembler) {
-  const field = (key: string, path: string, name: string) =>
-    a.lea(rdi, literal(a, key)).lea(rsi, literal(a, path)).lea(rdx, literal(a, name)).call('report_field');
-  const directories = [
-    ['device/xen', '/sys/bus/xen/devices', ['nodename', 'devtype', 'state']],
-    ['device/xen-backend', '/sys/bus/xen-backend/devices', ['nodename', 'devtype', 'state']],
-    ['device/block', '/sys/block', ['size']],
-    ['device/net', '/sys/class/net', ['address', 'operstate']],
-  ] as const;
+/** Makes the console standard input, output and error. */
+const openConsole = routine('open_console', r => {
+  const file = r.local(sys('open', '/dev/console', O_RDWR | O_NOCTTY, 0));
+  r.if(lt(file, 0), () => {
+    r.do(sys('mknod', '/dev/console', S_IFCHR | 0o600, (5 << 8) | 1));
+    r.set(file, sys('open', '/dev/console', O_RDWR | O_NOCTTY, 0));
+  });
+  // No console driver: the kernel's log is better than nothing.
+  r.if(lt(file, 0), () => r.set(file, sys('open', '/dev/kmsg', O_WRONLY, 0)));
+  r.if(ge(file, 0), () => {
+    for (const standard of [0, 1, 2]) r.do(sys('dup2', file, standard));
+    r.if(gt(file, 2), () => r.do(sys('close', file)));
+  });
+});
 
-  a.label('report_machine');
-  a.lea(rdi, mem('files')).call('report_files');
-  field('cpu/vendor', '/proc/cpuinfo', 'vendor_id');
-  field('cpu/model', '/proc/cpuinfo', 'model name');
-  field('memory/total', '/proc/meminfo', 'MemTotal');
-  for (const [key] of directories) a.lea(rdi, mem(key)).call('report_directory');
-  a.call('report_idle').call('report_alarms');
-  sys(a, 'clockGettime', CLOCK_REALTIME, mem('time_after'));
-  a.mov(rsi, rax).test(rax, rax).js('.time').mov(rsi, qword('time_after'));
-  a.label('.time').lea(rdi, literal(a, 'time/realtime')).call('report_status');
-  a.lea(rdi, mem('final_files')).call('report_files').ret();
-
-  fileList(a, 'files', FILES);
-  fileList(a, 'final_files', FINAL_FILES);
-  for (const [key, path, files] of directories) directory(a, key, key, path, files);
-}
-
-/** run_command(length of `arguments`): runs it with the console as its terminal, and reports how it ended. */
-export function commandRoutine(a: Assembler) {
-  a.label('run_command').push(rbx).push(rbp).push(r12);
-  // argv: a pointer to each argument.
-  a.lea(rbx, mem('arguments')).lea(rbp, mem(rbx, rdi)).xor(ecx, ecx).lea(rdx, mem('argv'));
-  a.label('.argument').cmp(rbx, rbp).jae('.fork').cmp(ecx, ARGUMENT_LIMIT).jae('.fork');
-  a.mov(qword(rdx), rbx).add(rdx, 8).inc(ecx).mov(rdi, rbx).call('string_length');
-  a.lea(rbx, mem({ base: rbx, index: rax, displacement: 1 })).jmp('.argument');
-
-  a.label('.fork').mov(qword(rdx), 0);
-  sys(a, 'fork');
-  a.test(rax, rax).je('.child').js('.failed').mov(r12, rax);
-  // Orphans end up with init too, so wait for all, until it is the command.
-  a.label('.wait');
-  sys(a, 'wait4', -1, mem('status'), 0, 0);
-  a.cmp(rax, r12).je('.ended').test(rax, rax).jns('.wait').cmp(eax, -EINTR).je('.wait');
-  a.label('.failed').lea(rdi, literal(a, 'command/exit')).mov(rsi, rax).jmp('.report');
-  a.label('.ended').mov(eax, dword('status')).mov(ecx, eax).and(ecx, 0x7f).jne('.signal');
-  a.movzx(eax, byte('status', 1)).lea(rdi, literal(a, 'command/exit')).mov(rsi, rax).jmp('.report');
-  a.label('.signal').lea(rdi, literal(a, 'command/signal')).mov(rsi, rcx);
-  a.label('.report').pop(r12).pop(rbp).pop(rbx).jmp('report_status');
-
-  a.label('.child');
-  sys(a, 'setsid');
-  sys(a, 'ioctl', 0, TIOCSCTTY, 1);
-  a.lea(rdi, mem('arguments'));
-  a.label('.slash').mov(al, byte(rdi)).inc(rdi).cmp(al, 0x2f).je('.direct').test(al, al).jne('.slash');
-  for (const prefix of SEARCH) {
-    a.lea(rdi, mem('path')).lea(rsi, literal(a, prefix)).call('copy_string');
-    a.mov(rdi, rax).lea(rsi, mem('arguments')).call('copy_string');
-    sys(a, 'execve', mem('path'), mem('argv'), mem('environment'));
-    a.cmp(eax, -ENOENT).jne('.refused');
-  }
-  a.jmp('.refused').label('.direct');
-  sys(a, 'execve', mem('arguments'), mem('argv'), mem('environment'));
-  // As shells have it: 127 not found, 126 found but not to be executed.
-  a.label('.refused').mov(ebx, 127).cmp(eax, -ENOENT).je('.exit').dec(ebx);
-  a.label('.exit');
-  sys(a, 'exit', ebx);
-
-  a.section('bss')
-    .align(8)
-    .label('status')
-    .reserve(8)
-    .label('argv')
-    .reserve(8 * (ARGUMENT_LIMIT + 1));
-  a.label('arguments').reserve(CONTENT_ROOM + 1);
-  a.section('data').align(8).label('environment');
-  for (const variable of ENVIRONMENT) a.dq(addr(a.literal(variable)));
-  a.dq(0).section('text');
-}
+export const reportUname = routine('report_uname', r => {
+  r.do(sys('uname', utsname));
+  UNAME_FIELDS.forEach((field, i) => {
+    r.do(reportText(`uname/${field}`, add(utsname, i * UNAME_FIELD)));
+  });
+});
 
 /** Waits until the console has shown everything, then switches the machine off. */
-function powerOff(a: Assembler) {
-  a.label('power_off');
-  sys(a, 'ioctl', 1, TCSBRK, 1);
-  sys(a, 'sync');
-  sys(a, 'reboot', LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
+const powerOff = routine('power_off', r => {
+  r.do(sys('ioctl', 1, TCSBRK, 1), sys('sync'));
+  r.do(sys('reboot', LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0));
   // Not allowed to, or nothing can switch it off. The kernel panics when its init ends, so wait instead.
-  a.label('.for_ever');
-  sys(a, 'pause');
-  a.jmp('.for_ever');
-}
+  r.loop(() => r.do(sys('pause')));
+});

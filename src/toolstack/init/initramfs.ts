@@ -1,10 +1,17 @@
 // The built-in initramfs: init and the few directories and nodes it starts from, as an archive that Linux unpacks.
 import { CpioWriter } from '../../util/cpio.ts';
 import { COMMAND_FILE, initProgram } from './init.ts';
+import { type Action, encodeScript, SCRIPT_FILE } from './script.ts';
 
 export interface InitramfsOptions {
+  /** Of the kernel that starts it. */
+  bits: 32 | 64;
   /** Run this instead of reporting on the machine: a path, or a name to look for in /bin, /sbin and /usr's. */
   command?: readonly string[];
+  /** What to do before that. */
+  actions?: readonly Action[];
+  /** Files by their absolute paths, for example the modules that are to be loaded. */
+  files?: ReadonlyMap<string, Uint8Array>;
   /**
    * Where init stands; the kernel starts /init unless its command line says `rdinit=`. Default '/init'.
    * The archive may follow a user's own (in one file, one after the other): later entries replace earlier ones.
@@ -12,12 +19,16 @@ export interface InitramfsOptions {
   path?: string;
 }
 
-/** @throws RangeError for a command that cannot be written down: none of its words, or a NUL in one. */
-export function builtinInitramfs(options: InitramfsOptions = {}): Uint8Array {
-  const path = options.path ?? '/init';
+/** @throws RangeError for a command that cannot be written down: none of its words, or a NUL in one; and for such an action. */
+export function builtinInitramfs(options: InitramfsOptions): Uint8Array {
+  const { bits, command, actions = [], files = new Map<string, Uint8Array>(), path = '/init' } = options;
+  const contents = new Map(files).set(path, initProgram(bits));
+  if (command) contents.set(COMMAND_FILE, encodeCommand(command));
+  if (actions.length > 0) contents.set(SCRIPT_FILE, new TextEncoder().encode(encodeScript(actions)));
+
   const archive = new CpioWriter();
   const directories = new Set(['dev', 'proc', 'sys']);
-  for (const file of options.command ? [path, COMMAND_FILE] : [path]) {
+  for (const file of contents.keys()) {
     const parts = file.split('/').filter(part => part !== '');
     parts.slice(0, -1).forEach((_, i) => {
       directories.add(parts.slice(0, i + 1).join('/'));
@@ -26,8 +37,7 @@ export function builtinInitramfs(options: InitramfsOptions = {}): Uint8Array {
   for (const directory of directories) archive.directory(directory);
   // The kernel opens /dev/console for init before anything is mounted.
   archive.device('dev/console', 'character', 5, 1).device('dev/null', 'character', 1, 3, { mode: 0o666 });
-  archive.file(path, initProgram(), { mode: 0o755 });
-  if (options.command) archive.file(COMMAND_FILE, encodeCommand(options.command));
+  for (const [file, bytes] of contents) archive.file(file, bytes, { mode: file === path ? 0o755 : 0o644 });
   return archive.finish();
 }
 

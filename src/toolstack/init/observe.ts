@@ -1,34 +1,17 @@
-// Routines of init that watch the kernel for a while and search its log. Conventions: lines.ts.
-import {
-  type Assembler,
-  addr,
-  al,
-  byte,
-  eax,
-  ebx,
-  ecx,
-  edx,
-  mem,
-  qword,
-  r8,
-  r9,
-  r12,
-  r13,
-  rax,
-  rbp,
-  rbx,
-  rcx,
-  rdi,
-  rdx,
-  rsi,
-} from './assembler/assembler.ts';
-import { CONTENT_ROOM } from './files.ts';
-import { CLOCK_MONOTONIC, EINTR, SYSLOG_ACTION_READ_ALL, sys } from './syscalls.ts';
+// Routines of init that watch the kernel for a while and search its log.
 
-const LOG_ROOM = 256 << 10;
-const ALARM_LIMIT = 20;
+import { CONTENT_ROOM, readFile } from './files.ts';
+import { add, any, byte, eq, le, lt, ne, or, room, sub, word, words } from './language/expressions.ts';
+import { routine } from './language/routine.ts';
+import { endLine, putKey, putNumber, putPadded, putString, reportStatus, reportValue } from './lines.ts';
+import { CLOCK_MONOTONIC, CLOCK_REALTIME, EINTR, SYSLOG_ACTION_READ_ALL, sys } from './linux.ts';
+import { contains, eachLine, lineLength, sameBytes, startsWith } from './strings.ts';
 
-/** What in a line of the kernel's log tells of trouble. */
+const LOG_ROOM = 512 << 10;
+const LINE_LIMIT = 20;
+const NANOSECONDS = 1_000_000_000;
+
+/** What in a line of the kernel's log tells of trouble with the kernel, or between it and its machine. */
 const ALARMS = [
   'Call Trace:',
   'BUG: ',
@@ -40,111 +23,121 @@ const ALARMS = [
   'self-detected stall',
   'unchecked MSR access',
   'general protection fault',
+  // ACPICA's words (drivers/acpi/acpica/utxferror.c, utprint): its warnings are not here, since real machines have them too.
+  'ACPI Error',
+  'ACPI BIOS Error',
+  'ACPI Exception',
 ];
 
-const literal = (a: Assembler, text: string) => mem(a.literal(text));
+/** What tells of firmware that is not as it should be, with which the kernel can live (include/linux/printk.h, FW_BUG and others). */
+const FIRMWARE = ['[Firmware Bug]', '[Firmware Warn]', 'ACPI Warning', 'ACPI BIOS Warning'];
 
-export function observeRoutines(a: Assembler) {
-  reportIdle(a);
-  reportStat(a);
-  reportChanges(a);
-  reportAlarms(a);
-  contains(a);
-  a.section('bss').align(8);
-  for (const label of ['sleep_time', 'time_before', 'time_after']) a.label(label).reserve(16);
-  for (const label of ['stat_before', 'stat_after', 'interrupts_before', 'interrupts_after'])
-    a.label(label).reserve(CONTENT_ROOM + 1);
-  a.label('log').reserve(LOG_ROOM + 1);
-  a.section('data').align(8).label('alarms');
-  for (const alarm of ALARMS) a.dq(addr(a.literal(alarm)));
-  a.dq(0).section('text');
-}
+/** What the kernel takes its machine for (arch/x86/kernel/cpu/hypervisor.c, paravirt.c). */
+const PLATFORM = ['Hypervisor detected: ', 'Booting paravirtualized kernel on '];
 
-/** report_idle(): sleeps for a second, and reports what the kernel did meanwhile. */
-function reportIdle(a: Assembler) {
-  const read = (path: string, buffer: string) =>
-    a.lea(rdi, literal(a, path)).lea(rsi, mem(buffer)).mov(edx, CONTENT_ROOM).call('read_file');
-  a.label('report_idle').push(rbx).push(rbp);
-  read('/proc/interrupts', 'interrupts_before');
-  read('/proc/stat', 'stat_before').mov(rbx, rax);
-  sys(a, 'clockGettime', CLOCK_MONOTONIC, mem('time_before'));
-  a.mov(qword('sleep_time'), 1).mov(qword('sleep_time', 8), 0);
-  a.label('.sleep');
-  sys(a, 'nanosleep', mem('sleep_time'), mem('sleep_time'));
-  a.cmp(rax, -EINTR).je('.sleep').mov(rbp, rax);
-  sys(a, 'clockGettime', CLOCK_MONOTONIC, mem('time_after'));
-  read('/proc/stat', 'stat_after');
-  read('/proc/interrupts', 'interrupts_after');
+const interruptsBefore = room('interrupts_before', CONTENT_ROOM + 1);
+const interruptsAfter = room('interrupts_after', CONTENT_ROOM + 1);
+const statBefore = room('stat_before', CONTENT_ROOM + 1);
+const statAfter = room('stat_after', CONTENT_ROOM + 1);
+const log = room('log', LOG_ROOM + 1);
+// struct timespec: two machine words.
+const sleepTime = room('sleep_time', 16);
+const timeBefore = room('time_before', 16);
+const timeAfter = room('time_after', 16);
 
-  a.mov(rsi, rbp).test(rbp, rbp).js('.slept');
-  a.mov(rsi, qword('time_after')).sub(rsi, qword('time_before')).imul(rsi, rsi, 1_000_000_000);
-  a.add(rsi, qword('time_after', 8)).sub(rsi, qword('time_before', 8));
-  a.label('.slept').lea(rdi, literal(a, 'idle/nanoseconds')).call('report_status');
+/** Sleeps, signals or not; gives 0 or an error. */
+export const sleep = routine('sleep', (r, seconds, nanoseconds) => {
+  r.store('word', sleepTime, seconds);
+  r.store('word', add(sleepTime, words(1)), nanoseconds);
+  const result = r.local(0);
+  r.loop(() => {
+    r.set(result, sys('nanosleep', sleepTime, sleepTime));
+    r.if(ne(result, -EINTR), () => r.return(result));
+  });
+});
 
-  a.lea(rdi, literal(a, 'idle/stat-before')).mov(rsi, rbx).test(rbx, rbx).jns('.stat').call('report_status');
-  a.jmp('.interrupts').label('.stat').lea(rsi, mem('stat_before')).call('report_stat');
-  a.lea(rdi, literal(a, 'idle/stat-after')).lea(rsi, mem('stat_after')).call('report_stat');
-  a.label('.interrupts').call('report_changes').pop(rbp).pop(rbx).ret();
-}
+/** Sleeps for a second, and reports what the kernel did meanwhile. */
+export const reportIdle = routine('report_idle', r => {
+  r.do(readFile('/proc/interrupts', interruptsBefore, CONTENT_ROOM));
+  const stat = r.local(readFile('/proc/stat', statBefore, CONTENT_ROOM));
+  r.do(sys('clock_gettime', CLOCK_MONOTONIC, timeBefore));
+  const slept = r.local(sleep(1, 0));
+  r.do(sys('clock_gettime', CLOCK_MONOTONIC, timeAfter));
+  r.do(readFile('/proc/stat', statAfter, CONTENT_ROOM), readFile('/proc/interrupts', interruptsAfter, CONTENT_ROOM));
 
-/** report_stat(key, content of /proc/stat): the sums over all CPUs. */
-function reportStat(a: Assembler) {
-  a.label('report_stat').push(rbx).push(rbp).push(r12).mov(rbx, rdi).mov(rbp, rsi);
-  a.label('.line').mov(rdi, rbp).call('line_length').mov(r12, rax);
-  for (const name of ['cpu ', 'ctxt '])
-    a.mov(rdi, rbp).lea(rsi, literal(a, name)).call('starts_with').test(rax, rax).jne('.whole');
-  a.mov(rdi, rbp).lea(rsi, literal(a, 'intr ')).call('starts_with').test(rax, rax).je('.next');
-  // The total comes first, then a number for each interrupt there can be.
-  a.label('.number').cmp(byte(rax), 0x20).jbe('.cut').inc(rax).jmp('.number');
-  a.label('.cut').mov(rdx, rax).sub(rdx, rbp).jmp('.report');
-  a.label('.whole').mov(rdx, r12);
-  a.label('.report').mov(rdi, rbx).mov(rsi, rbp).call('report_value');
-  a.label('.next').add(rbp, r12).cmp(byte(rbp), 0).je('.end').inc(rbp).jmp('.line');
-  a.label('.end').pop(r12).pop(rbp).pop(rbx).ret();
-}
+  const key = 'idle/seconds';
+  const seconds = r.local(sub(word(timeAfter), word(timeBefore)));
+  const nanoseconds = r.local(sub(word(timeAfter, 1), word(timeBefore, 1)));
+  r.if(lt(nanoseconds, 0), () => {
+    r.set(seconds, sub(seconds, 1));
+    r.set(nanoseconds, add(nanoseconds, NANOSECONDS));
+  });
+  r.if(
+    lt(slept, 0),
+    () => r.do(reportStatus(key, slept)),
+    () => r.do(putKey(key), putString(' = '), putNumber(seconds), putString('.'), putPadded(nanoseconds, 9), endLine()),
+  );
+  r.if(
+    lt(stat, 0),
+    () => r.do(reportStatus('idle/stat-before', stat)),
+    () => r.do(reportStat('idle/stat-before', statBefore), reportStat('idle/stat-after', statAfter)),
+  );
+  r.do(reportChanges(interruptsBefore, interruptsAfter));
+});
 
-/** report_changes(): the lines in which interrupts_before and interrupts_after differ, compared line by line. */
-function reportChanges(a: Assembler) {
-  a.label('report_changes').push(rbx).push(rbp).push(r12).push(r13);
-  a.lea(rbx, mem('interrupts_before')).lea(rbp, mem('interrupts_after'));
-  a.label('.line').mov(al, byte(rbx)).or(al, byte(rbp)).je('.end');
-  a.mov(rdi, rbx).call('line_length').mov(r12, rax).mov(rdi, rbp).call('line_length').mov(r13, rax);
-  a.cmp(r12, r13).jne('.differ').mov(rsi, rbx).mov(rdi, rbp).mov(rcx, r12).cmp(rcx, rcx).repe().cmpsb().je('.next');
-  a.label('.differ');
-  a.mov(rsi, rbx).mov(rdx, r12).lea(rdi, literal(a, 'idle/interrupts-before')).test(rdx, rdx).je('.after');
-  a.call('report_value');
-  a.label('.after');
-  a.mov(rsi, rbp).mov(rdx, r13).lea(rdi, literal(a, 'idle/interrupts-after')).test(rdx, rdx).je('.next');
-  a.call('report_value');
-  a.label('.next').add(rbx, r12).add(rbp, r13);
-  a.cmp(byte(rbx), 1).sbb(rbx, -1); // past the newline, but not past the zero at the end
-  a.cmp(byte(rbp), 1).sbb(rbp, -1);
-  a.jmp('.line');
-  a.label('.end').pop(r13).pop(r12).pop(rbp).pop(rbx).ret();
-}
+/** The sums over all CPUs in the content of /proc/stat. */
+export const reportStat = routine('report_stat', (r, key, stat) => {
+  eachLine(r, stat, (line, length) => {
+    r.if(any(startsWith(line, 'cpu '), startsWith(line, 'ctxt ')), () => r.do(reportValue(key, line, length)));
+    // The total comes first, then a number for each interrupt there can be.
+    const end = r.local(startsWith(line, 'intr '));
+    r.if(end, () => {
+      r.while(lt(0x20, byte(end)), () => r.set(end, add(end, 1)));
+      r.do(reportValue(key, line, sub(end, line)));
+    });
+  });
+});
 
-/** report_alarms(): lines of the kernel's log that hold one of ALARMS, and their number. */
-function reportAlarms(a: Assembler) {
-  a.label('report_alarms').push(rbx).push(rbp).push(r12).push(r13);
-  sys(a, 'syslog', SYSLOG_ACTION_READ_ALL, mem('log'), LOG_ROOM);
-  a.mov(rbx, rax).test(rax, rax).js('.end').xor(ebx, ebx).lea(rbp, mem('log')).mov(byte(rbp, rax), 0);
-  a.label('.line').mov(rdi, rbp).call('line_length').mov(r12, rax).lea(r13, mem('alarms'));
-  a.label('.alarm').mov(rdx, qword(r13)).test(rdx, rdx).je('.next').add(r13, 8);
-  a.mov(rdi, rbp).mov(rsi, r12).call('contains').test(eax, eax).je('.alarm');
-  a.inc(rbx).cmp(rbx, ALARM_LIMIT).ja('.next');
-  a.lea(rdi, literal(a, 'log/alarm')).mov(rsi, rbp).mov(rdx, r12).call('report_value');
-  a.label('.next').add(rbp, r12).cmp(byte(rbp), 0).je('.end').inc(rbp).jmp('.line');
-  a.label('.end').mov(rsi, rbx).lea(rdi, literal(a, 'log/alarms')).pop(r13).pop(r12).pop(rbp).pop(rbx);
-  a.jmp('report_status');
-}
+/** The lines in which two readings of /proc/interrupts differ, compared line by line. */
+export const reportChanges = routine('report_changes', (r, before, after) => {
+  r.while(or(byte(before), byte(after)), () => {
+    const [was, is] = [r.local(lineLength(before)), r.local(lineLength(after))];
+    r.if(any(ne(was, is), eq(sameBytes(before, after, was), 0)), () => {
+      r.if(was, () => r.do(reportValue('idle/interrupts-before', before, was)));
+      r.if(is, () => r.do(reportValue('idle/interrupts-after', after, is)));
+    });
+    // Past the newline, but not past the zero at the end.
+    r.set(before, add(before, was));
+    r.set(after, add(after, is));
+    r.if(byte(before), () => r.set(before, add(before, 1)));
+    r.if(byte(after), () => r.set(after, add(after, 1)));
+  });
+});
 
-/** contains(text, length, words): 1 if the words stand in the text. */
-function contains(a: Assembler) {
-  a.label('contains').lea(r8, mem(rdi, rsi));
-  a.label('.at').cmp(rdi, r8).jae('.no').mov(al, byte(rdx)).cmp(byte(rdi), al).jne('.skip').xor(ecx, ecx);
-  a.label('.compare').inc(rcx).mov(al, byte(rdx, rcx)).test(al, al).je('.yes');
-  a.lea(r9, mem(rdi, rcx)).cmp(r9, r8).jae('.skip').cmp(byte(r9), al).je('.compare');
-  a.label('.skip').inc(rdi).jmp('.at');
-  a.label('.yes').mov(eax, 1).ret();
-  a.label('.no').xor(eax, eax).ret();
-}
+/** Lines of the kernel's log: those that tell of trouble and of firmware, with their number, and what it takes its machine for. */
+export const reportLog = routine('report_log', r => {
+  const length = r.local(sys('syslog', SYSLOG_ACTION_READ_ALL, log, LOG_ROOM));
+  r.if(lt(length, 0), () => r.return(reportStatus('log/alarms', length)));
+  r.store(1, add(log, length), 0);
+  for (const [key, words] of [
+    ['log/alarm', ALARMS],
+    ['log/firmware-complaint', FIRMWARE],
+    ['log/platform', PLATFORM],
+  ] as const) {
+    const count = r.local(0);
+    eachLine(r, log, (line, size) => {
+      r.if(any(...words.map(w => contains(line, size, w))), () => {
+        r.set(count, add(count, 1));
+        r.if(le(count, LINE_LIMIT), () => r.do(reportValue(key, line, size)));
+      });
+    });
+    r.do(reportStatus(`${key}s`, count));
+  }
+});
+
+/** The wall clock. */
+export const reportTime = routine('report_time', r => {
+  const result = r.local(sys('clock_gettime', CLOCK_REALTIME, timeAfter));
+  r.if(eq(result, 0), () => r.set(result, word(timeAfter)));
+  r.do(reportStatus('time/realtime', result));
+});

@@ -8,6 +8,9 @@ export const VALUE_LIMIT = 3500;
 /** Not a possible escape sequence otherwise. */
 export const CUT = '\\+';
 
+/** How many echoes of the gateway a check of a network interface asks for. */
+export const ECHOES = 3;
+
 export const FNV_OFFSET = 0x811c9dc5;
 export const FNV_PRIME = 0x01000193;
 

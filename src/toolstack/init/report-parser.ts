@@ -31,6 +31,12 @@ export interface IdleReport {
   interruptCounts: InterruptCount[];
 }
 
+/** Lines of the kernel's log: the first of them, and how many there are. */
+export interface LogLines {
+  count: number;
+  lines: string[];
+}
+
 export interface InitReport {
   /** The version that the guest's init speaks; null before its first line. */
   protocol: number | null;
@@ -77,8 +83,20 @@ export interface InitReport {
   realtimeSeconds: number | null;
   /** The kernel's taint bits; 0 when nothing is wrong with it. */
   tainted: number | null;
-  /** Lines of the kernel's log that tell of trouble: the first of them, and how many there are. */
-  alarms: { count: number; lines: string[] } | null;
+  /** Lines of the kernel's log that tell of trouble. */
+  alarms: LogLines | null;
+  /** Lines of the kernel's log about firmware that is not as it should be, with which it can live. */
+  firmwareComplaints: LogLines | null;
+  /** "Xen HVM" where the log says "Hypervisor detected: Xen HVM". */
+  detectedHypervisor: string | null;
+  /** "bare hardware" where the log says "Booting paravirtualized kernel on bare hardware". */
+  bootedOn: string | null;
+  /** Modules that init was to load, in that order; `error` is null where it was loaded, else an error number. */
+  modules: Array<{ path: string; error: number | null }>;
+  /** Block devices that init wrote to and read: checksums, or an error number. */
+  diskChecks: Array<{ name: string; written: string | null; read: string | null; error: number | null }>;
+  /** Interfaces that init brought up: how many of its echo requests the gateway answered, or an error number. */
+  networkChecks: Array<{ name: string; echoes: number | null; error: number | null }>;
   /** File systems that could not be mounted, with the error number. */
   failedMounts: Record<string, number>;
   /** How the command ended, where one was given. */
@@ -97,6 +115,8 @@ export class ReportParser {
   private readonly reader = new ReportLineReader();
   private readonly values = new Map<string, string[]>();
   private readonly errors = new Map<string, number>();
+  /** Keys as they came. */
+  private readonly order: string[] = [];
   private readonly numbers = new Set<number>();
   private entries = 0;
   private characters = 0;
@@ -130,6 +150,7 @@ export class ReportParser {
     const [, key, sign, value] = /^(\S+) ([=!]) ([\s\S]*)$/.exec(body) ?? [];
     if (key === undefined) return;
     const name = unescaped(key);
+    if (!this.values.has(name) && !this.errors.has(name)) this.order.push(name);
     if (sign === '!') this.errors.set(name, Number(value));
     else if (this.values.has(name)) this.values.get(name)?.push(unescaped(value));
     else this.values.set(name, [unescaped(value)]);
@@ -171,7 +192,20 @@ export class ReportParser {
       uptimeSeconds: this.number('uptime'),
       realtimeSeconds: this.number('time/realtime'),
       tainted: this.number('tainted'),
-      alarms: this.alarms(),
+      alarms: this.logLines('log/alarm'),
+      firmwareComplaints: this.logLines('log/firmware-complaint'),
+      detectedHypervisor: this.platform(/Hypervisor detected: (.*)$/),
+      bootedOn: this.platform(/Booting paravirtualized kernel on (.*)$/),
+      modules: this.named('module').map(path => ({ path, error: this.error(`module/${path}`) })),
+      diskChecks: this.named('disk').map(name => {
+        const [written = null, read = null] = this.text(`disk/${name}`)?.split(' ') ?? [];
+        return { name, written, read, error: this.error(`disk/${name}`) };
+      }),
+      networkChecks: this.named('network').map(name => ({
+        name,
+        echoes: this.number(`network/${name}`),
+        error: this.error(`network/${name}`),
+      })),
       failedMounts: Object.fromEntries(mounts.map(([key, errno]) => [key.slice('mount/'.length), errno])),
       exitStatus: exit,
       exitSignal: this.number('command/signal'),
@@ -226,16 +260,32 @@ export class ReportParser {
     return cpuList(this.text(`cpus/${which}`) ?? '');
   }
 
-  private alarms(): InitReport['alarms'] {
-    const count = this.number('log/alarms');
-    return count === null ? null : { count, lines: this.values.get('log/alarm') ?? [] };
+  /** Lines that came each as `key`, and their number as `keys`. */
+  private logLines(key: string): LogLines | null {
+    const count = this.number(`${key}s`);
+    return count === null ? null : { count, lines: this.values.get(key) ?? [] };
+  }
+
+  private platform(pattern: RegExp): string | null {
+    for (const line of this.values.get('log/platform') ?? []) {
+      const found = pattern.exec(line);
+      if (found !== null) return found[1];
+    }
+    return null;
+  }
+
+  private error(key: string): number | null {
+    return this.errors.get(key) ?? null;
+  }
+
+  /** What stands behind this prefix, in the order of the report. */
+  private named(prefix: string): string[] {
+    return this.order.filter(key => key.startsWith(`${prefix}/`)).map(key => key.slice(prefix.length + 1));
   }
 
   /** Names of a directory's entries, in the order of the report. */
   private devices(directory: string): string[] {
-    const names = [...this.values.keys(), ...this.errors.keys()]
-      .filter(key => key.startsWith(`${directory}/`))
-      .map(key => key.slice(directory.length + 1))
+    const names = this.named(directory)
       .filter(rest => rest.includes('/'))
       .map(rest => rest.slice(0, rest.lastIndexOf('/')));
     return [...new Set(names)];
@@ -269,8 +319,8 @@ const BUSY = [0, 1, 2, 5, 6];
 const STEAL = 7;
 
 function idleReport(values: ReadonlyMap<string, string[]>): IdleReport | null {
-  const nanoseconds = values.get('idle/nanoseconds')?.[0];
-  if (nanoseconds === undefined) return null;
+  const seconds = values.get('idle/seconds')?.[0];
+  if (seconds === undefined) return null;
   const stat = (when: string, name: string): number[] | undefined =>
     values
       .get(`idle/stat-${when}`)
@@ -286,7 +336,7 @@ function idleReport(values: ReadonlyMap<string, string[]>): IdleReport | null {
     return Number.isFinite(sum) ? sum : null;
   };
   return {
-    nanoseconds: Number(nanoseconds),
+    nanoseconds: Math.round(Number(seconds) * 1e9),
     busyTicks: grown('cpu', BUSY),
     idleTicks: grown('cpu', IDLE),
     stolenTicks: grown('cpu', [STEAL]),

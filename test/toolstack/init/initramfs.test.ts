@@ -28,7 +28,7 @@ function entries(archive: Uint8Array): Entry[] {
 
 describe('the built-in initramfs', () => {
   it('holds init, the console and the places to mount on', () => {
-    const list = entries(builtinInitramfs());
+    const list = entries(builtinInitramfs({ bits: 64 }));
     expect(list.map(({ name, mode, device }) => [name, mode.toString(8), ...device])).toEqual([
       ['dev', '40755', 0, 0],
       ['proc', '40755', 0, 0],
@@ -37,11 +37,11 @@ describe('the built-in initramfs', () => {
       ['dev/null', '20666', 1, 3],
       ['init', '100755', 0, 0],
     ]);
-    expect(list.at(-1)?.data).toEqual(initProgram());
+    expect(list.at(-1)?.data).toEqual(initProgram(64));
   });
 
   it('takes a command, and another place for init', () => {
-    const list = entries(builtinInitramfs({ command: ['sh', '-c', 'écho hi'], path: '/domzero/init' }));
+    const list = entries(builtinInitramfs({ bits: 64, command: ['sh', '-c', 'écho hi'], path: '/domzero/init' }));
     expect(list.map(e => e.name)).toEqual([
       'dev',
       'proc',
@@ -55,13 +55,58 @@ describe('the built-in initramfs', () => {
     expect(new TextDecoder().decode(list.at(-1)?.data)).toBe('sh\0-c\0écho hi\0');
   });
 
+  it('is for 32-bit kernels too', () => {
+    const header = (bits: 32 | 64) => [...initProgram(bits).subarray(0, 20)];
+    expect([header(64)[4], header(64)[18]]).toEqual([2, 62]);
+    expect([header(32)[4], header(32)[18]]).toEqual([1, 3]);
+  });
+
+  it('takes what is to be done first, and the files for it', () => {
+    const list = entries(
+      builtinInitramfs({
+        bits: 64,
+        files: new Map([['/lib/modules/a.ko', Uint8Array.of(1, 2)]]),
+        actions: [
+          { do: 'module', path: '/lib/modules/a.ko' },
+          { do: 'module', path: '/b.ko', parameters: 'x=1 y=2' },
+          { do: 'disk', name: 'xvda' },
+          { do: 'network', name: 'eth0', address: '10.0.2.15', netmask: '255.255.255.0', gateway: '10.0.2.2' },
+          { do: 'root', device: '/dev/vda', type: 'ext4', program: '/sbin/init' },
+        ],
+      }),
+    );
+    expect(list.map(e => e.name).slice(3)).toEqual([
+      'lib',
+      'lib/modules',
+      'domzero',
+      'dev/console',
+      'dev/null',
+      'lib/modules/a.ko',
+      'init',
+      'domzero/script',
+    ]);
+    expect(new TextDecoder().decode(list.at(-1)?.data).split('\n')).toEqual([
+      'module /lib/modules/a.ko',
+      'module /b.ko x=1 y=2',
+      'disk xvda',
+      'network eth0 0a00020f ffffff00 0a000202',
+      'root /dev/vda ext4 /sbin/init',
+      '',
+    ]);
+    const disk = (name: string) => () => builtinInitramfs({ bits: 64, actions: [{ do: 'disk', name }] });
+    expect(disk('a b')).toThrow('"a b" cannot stand in a script');
+    expect(disk('')).toThrow(RangeError);
+  });
+
   it('refuses a command that cannot be written down', () => {
-    expect(() => builtinInitramfs({ command: [] })).toThrow('the command is empty');
-    expect(() => builtinInitramfs({ command: ['a\0b'] })).toThrow('NUL');
+    expect(() => builtinInitramfs({ bits: 64, command: [] })).toThrow('the command is empty');
+    expect(() => builtinInitramfs({ bits: 64, command: ['a\0b'] })).toThrow('NUL');
   });
 
   it('is small, and the same every time', () => {
-    expect(builtinInitramfs()).toEqual(builtinInitramfs());
-    expect(builtinInitramfs().length).toBeLessThan(20_000);
+    for (const bits of [32, 64] as const) {
+      expect(builtinInitramfs({ bits })).toEqual(builtinInitramfs({ bits }));
+      expect(builtinInitramfs({ bits }).length).toBeLessThan(30_000);
+    }
   });
 });

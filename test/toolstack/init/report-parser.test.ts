@@ -59,7 +59,7 @@ describe('a report', () => {
         'device/block/xvda/size = 2048',
         'device/net/lo/address = 00:00:00:00:00:00',
         'device/net/lo/operstate = down',
-        'idle/nanoseconds = 1000867401',
+        'idle/seconds = 1.000867401',
         'idle/stat-before = cpu  0 0 301 1057 0 0 10 1816 0 0',
         'idle/stat-before = intr 2241',
         'idle/stat-before = ctxt 1500',
@@ -71,6 +71,16 @@ describe('a report', () => {
         'idle/interrupts-after = LOC:   1   2   Local timer: interrupts',
         'log/alarm = <4>[    0.1] WARNING: CPU: 0',
         'log/alarms = 3',
+        'log/firmware-complaint = <4>[    0.1] [Firmware Bug]: x',
+        'log/firmware-complaints = 1',
+        'log/platform = <6>[    0.0] Hypervisor detected: Xen PV',
+        'log/platform = <6>[    0.1] Booting paravirtualized kernel on Xen',
+        'module//lib/a.ko = 0',
+        'module//lib/b.ko ! 2',
+        'disk/xvda = 0123abcd 0123abcd',
+        'disk/xvdb ! 5',
+        'network/eth1 ! 100',
+        'network/eth0 = 3',
         'time/realtime = 1795338064',
         'tainted = 512',
         'uptime = 13.19 12.61',
@@ -133,10 +143,32 @@ describe('a report', () => {
       realtimeSeconds: 1795338064,
       tainted: 512,
       alarms: { count: 3, lines: ['<4>[    0.1] WARNING: CPU: 0'] },
+      firmwareComplaints: { count: 1, lines: ['<4>[    0.1] [Firmware Bug]: x'] },
+      detectedHypervisor: 'Xen PV',
+      bootedOn: 'Xen',
+      modules: [
+        { path: '/lib/a.ko', error: null },
+        { path: '/lib/b.ko', error: 2 },
+      ],
+      diskChecks: [
+        { name: 'xvda', written: '0123abcd', read: '0123abcd', error: null },
+        { name: 'xvdb', written: null, read: null, error: 5 },
+      ],
+      networkChecks: [
+        { name: 'eth1', echoes: null, error: 100 },
+        { name: 'eth0', echoes: 3, error: null },
+      ],
       failedMounts: { xenfs: 19 },
       exitStatus: null,
       exitSignal: null,
-      absent: { 'hypervisor/properties/changeset': 13, 'device/xen/vif-0/state': 2, 'device/xen-backend': 2 },
+      absent: {
+        'hypervisor/properties/changeset': 13,
+        'device/xen/vif-0/state': 2,
+        'device/xen-backend': 2,
+        'module//lib/b.ko': 2,
+        'disk/xvdb': 5,
+        'network/eth1': 100,
+      },
     });
   });
 
@@ -227,7 +259,7 @@ describe('a hostile console', () => {
       fc.uint8Array({ maxLength: 200 }),
       fc.string({ maxLength: 60 }).map(s => bytes(line(s.replace(/[^ -~]/g, ''), 7))),
       fc
-        .constantFrom('__proto__ = 1', 'idle/nanoseconds = x', 'cpus/online = 0-99999', 'device/net// = ', 'a ! b')
+        .constantFrom('__proto__ = 1', 'idle/seconds = x', 'cpus/online = 0-99999', 'device/net// = ', 'a ! b')
         .map(s => bytes(line(s, 9))),
       fc.constant(bytes(MARKER)),
     );

@@ -1,4 +1,4 @@
-// A small x86-64 assembler inside TypeScript: for programs that domzero carries in source form (the built-in init)
+// A small x86 assembler inside TypeScript: for programs that domzero carries in source form (the built-in init)
 // and for guests written in tests. Instructions are methods with Intel's names and operand order; macros are
 // functions that take the assembler.
 //
@@ -8,7 +8,7 @@
 //     a.section('data').label('message').db('hi\n');
 //   });
 //   program.flat(0x1000).bytes;  program.elf({ entry: 'start' });
-import { type ElfNote, elf64 } from './elf.ts';
+import { type ElfNote, elfExecutable } from './elf.ts';
 import { encode, putNumber } from './encode.ts';
 import { FORMS, type Mnemonic } from './forms.ts';
 import { type Image, type Item, link, SECTIONS, type Section } from './link.ts';
@@ -196,9 +196,11 @@ export interface ElfPlace {
 /** A program that is written but stands nowhere yet. */
 export class Program {
   readonly items: Readonly<Record<Section, readonly Item[]>>;
+  private readonly bits: Bits;
 
-  constructor(items: Readonly<Record<Section, readonly Item[]>>) {
+  constructor(items: Readonly<Record<Section, readonly Item[]>>, bits: Bits) {
     this.items = items;
+    this.bits = bits;
   }
 
   /** Code, then data, then room for bss, from `base` on; sections aligned to 16 bytes. */
@@ -211,22 +213,22 @@ export class Program {
     return link(this.items, BigInt(base), 4096);
   }
 
-  /** A static ELF64 executable: code readable and executable, data and bss readable and writable. */
+  /** A static executable, ELF32 for a program that was begun as 32-bit code, else ELF64: code readable and executable, data and bss readable and writable. */
   elf(place: ElfPlace): Uint8Array {
     const image = this.image(place.base);
     const entry = image.symbols.get(place.entry);
     if (entry === undefined) throw new Error(`no label ${place.entry}`);
     const physicalOffset = place.physicalBase === undefined ? 0n : image.base - BigInt(place.physicalBase);
-    return elf64(image, { entry, physicalOffset, notes: place.notes ?? [] });
+    return elfExecutable(image, { bits: this.bits === 32 ? 32 : 64, entry, physicalOffset, notes: place.notes ?? [] });
   }
 }
 
-/** Writes a program. Errors in an instruction are thrown from the call that wrote it. */
+/** Writes a program; `bits` is the width of its code until it says otherwise. Errors in an instruction are thrown from the call that wrote it. */
 export function asm(write: (a: Assembler) => void, bits: Bits = 64): Program {
   const directives = new Directives();
   directives.bits(bits);
   write(directives as unknown as Assembler);
-  return new Program(directives.finish());
+  return new Program(directives.finish(), bits);
 }
 
 export { SECTIONS };

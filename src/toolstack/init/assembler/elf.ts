@@ -1,5 +1,5 @@
-// A linked program as a static ELF64 executable: no section headers, a segment each for code, data, and notes
-// (System V ABI, "ELF Header", "Program Header", "Note Section"; AMD64 supplement for e_machine).
+// A linked program as a static executable, ELF64 or ELF32: no section headers, a segment each for code, data, and notes
+// (System V ABI, "ELF Header", "Program Header", "Note Section"; the Intel386 and AMD64 supplements for e_machine).
 import type { Image } from './link.ts';
 
 export interface ElfNote {
@@ -9,14 +9,33 @@ export interface ElfNote {
 }
 
 export interface ElfOptions {
+  /** The file's class, and with it the machine: i386 or x86-64. */
+  bits: 32 | 64;
   entry: bigint;
   /** What to subtract from addresses to get load (physical) addresses: what a kernel's p_paddr has. Default 0. */
   physicalOffset?: bigint;
   notes?: readonly ElfNote[];
 }
 
-const EHDR = 64;
-const PHDR = 56;
+/** What differs between the classes. Program header fields: type, flags, offset, vaddr, paddr, filesz, memsz, align. */
+const CLASSES = {
+  32: {
+    elfClass: 1,
+    machine: 3,
+    header: 52,
+    programHeader: 32,
+    sectionHeader: 40,
+    fields: [0, 24, 4, 8, 12, 16, 20, 28],
+  },
+  64: {
+    elfClass: 2,
+    machine: 62,
+    header: 64,
+    programHeader: 56,
+    sectionHeader: 64,
+    fields: [0, 4, 8, 16, 24, 32, 40, 48],
+  },
+} as const;
 const PAGE = 4096;
 const PT_LOAD = 1;
 const PT_NOTE = 4;
@@ -25,17 +44,17 @@ const R = 4;
 const W = 2;
 const X = 1;
 const ET_EXEC = 2;
-const EM_X86_64 = 62;
 
 /** The image's sections must be page-aligned and its base too; file offsets equal addresses modulo a page. */
-export function elf64(image: Image, options: ElfOptions): Uint8Array {
+export function elfExecutable(image: Image, options: ElfOptions): Uint8Array {
+  const { elfClass, machine, header, programHeader, sectionHeader, fields } = CLASSES[options.bits];
   const notes = encodeNotes(options.notes ?? []);
   const { text, data, bss } = image.sections;
   const segments: Array<{ type: number; flags: number; offset: number; at: bigint; fileSize: number; size: number }> =
     [];
   const hasData = bss.end > text.end;
   const count = 2 + (hasData ? 1 : 0) + (notes.length > 0 ? 1 : 0);
-  const start = alignUp(EHDR + count * PHDR + notes.length, PAGE);
+  const start = alignUp(header + count * programHeader + notes.length, PAGE);
   segments.push({ type: PT_LOAD, flags: R | X, offset: start, at: image.base, fileSize: text.end, size: text.end });
   if (hasData) {
     const from = data.end > data.start ? data.start : bss.start;
@@ -49,36 +68,45 @@ export function elf64(image: Image, options: ElfOptions): Uint8Array {
     });
   }
   if (notes.length > 0) {
-    const offset = EHDR + count * PHDR;
+    const offset = header + count * programHeader;
     segments.push({ type: PT_NOTE, flags: R, offset, at: 0n, fileSize: notes.length, size: notes.length });
   }
   segments.push({ type: PT_GNU_STACK, flags: R | W, offset: 0, at: 0n, fileSize: 0, size: 0 });
 
   const file = new Uint8Array(start + image.bytes.length);
   const view = new DataView(file.buffer);
-  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0]); // ELF, 64-bit, little-endian, version 1, System V
+  const word = options.bits / 8;
+  const putWord = (at: number, value: bigint) =>
+    word === 8 ? view.setBigUint64(at, value, true) : view.setUint32(at, Number(BigInt.asUintN(32, value)), true);
+  file.set([0x7f, 0x45, 0x4c, 0x46, elfClass, 1, 1, 0]); // ELF, its class, little-endian, version 1, System V
   view.setUint16(16, ET_EXEC, true);
-  view.setUint16(18, EM_X86_64, true);
+  view.setUint16(18, machine, true);
   view.setUint32(20, 1, true);
-  view.setBigUint64(24, options.entry, true);
-  view.setBigUint64(32, BigInt(EHDR), true);
-  view.setUint16(52, EHDR, true);
-  view.setUint16(54, PHDR, true);
-  view.setUint16(56, segments.length, true);
-  view.setUint16(58, 64, true); // size of a section header, of which there are none
+  putWord(24, options.entry);
+  putWord(24 + word, BigInt(header));
+  const sizes = 24 + 3 * word + 4; // behind entry, the two tables' offsets and the flags
+  view.setUint16(sizes, header, true);
+  view.setUint16(sizes + 2, programHeader, true);
+  view.setUint16(sizes + 4, segments.length, true);
+  view.setUint16(sizes + 6, sectionHeader, true); // of which there are none
   segments.forEach((s, i) => {
-    const at = EHDR + i * PHDR;
+    const at = header + i * programHeader;
     const load = s.type === PT_LOAD;
-    view.setUint32(at, s.type, true);
-    view.setUint32(at + 4, s.flags, true);
-    view.setBigUint64(at + 8, BigInt(s.offset), true);
-    view.setBigUint64(at + 16, s.at, true);
-    view.setBigUint64(at + 24, load ? s.at - (options.physicalOffset ?? 0n) : s.at, true);
-    view.setBigUint64(at + 32, BigInt(s.fileSize), true);
-    view.setBigUint64(at + 40, BigInt(s.size), true);
-    view.setBigUint64(at + 48, load ? BigInt(PAGE) : s.type === PT_NOTE ? 4n : 16n, true);
+    const [type, flags, ...words] = fields;
+    view.setUint32(at + type, s.type, true);
+    view.setUint32(at + flags, s.flags, true);
+    [
+      BigInt(s.offset),
+      s.at,
+      load ? s.at - (options.physicalOffset ?? 0n) : s.at,
+      BigInt(s.fileSize),
+      BigInt(s.size),
+      load ? BigInt(PAGE) : s.type === PT_NOTE ? 4n : 16n,
+    ].forEach((value, n) => {
+      putWord(at + words[n], value);
+    });
   });
-  file.set(notes, EHDR + count * PHDR);
+  file.set(notes, header + count * programHeader);
   file.set(image.bytes, start);
   return file;
 }

@@ -1,11 +1,11 @@
 // Many more cases than the fixtures hold, made, run natively and replayed on both back ends at once; nothing is kept.
+// Vendors differ in corners (a PUSH of a segment register, order of faults): the fixtures are AMD's.
 // Needs an x86-64 Linux with gcc. Usage: npx tsx scripts/oracle/soak.ts [SCALE [SEED [regular expression of encoding names]]]
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { deviationOf } from '../../test/oracle/deviations.ts';
 import { generateAll } from '../../test/oracle/generate/generate.ts';
 import { CaseMachine, evaluatorBackEnd, interpreterBackEnd } from '../../test/oracle/replay.ts';
 
@@ -28,7 +28,7 @@ try {
         for (const c of group.cases) {
           cases++;
           const difference = machine.run(group, c);
-          if (difference === null || deviationOf(group, c, difference) !== null) continue;
+          if (difference === null) continue;
           failed++;
           const bytes = Buffer.from(c.input.code).toString('hex');
           if (shown++ < 3)

@@ -1,13 +1,13 @@
 // The instruction that runs now: where it stands, and how it is left by a fault or an exit.
-import { Exit, GuestFault, RunAlone } from './exits.ts';
+import { Exit, GuestFault, RunAlone, Vector } from './exits.ts';
 import { Rec } from './interp/record.ts';
-import { ModeBit, S } from './layout.ts';
+import { ModeBit, S, SEG } from './layout.ts';
 import type { EngineMemory } from './memory.ts';
 import type { CpuState } from './state.ts';
 
 export class CurrentInstruction {
   /** Set while an instruction runs outside of the interpreter (see eval/evaluator.ts), until it has been left. */
-  evaluated: { rip: bigint; nextRip: bigint } | null = null;
+  evaluated: { rip: bigint; nextRip: bigint; segment: number } | null = null;
   private readonly state: CpuState;
   private readonly memory: EngineMemory;
 
@@ -32,13 +32,19 @@ export class CurrentInstruction {
     return BigInt.asUintN(width, this.rip + BigInt(length));
   }
 
+  /** What an address of its memory operand raises that is not canonical: #SS through the stack segment. */
+  operandVector(): number {
+    const segment = this.evaluated?.segment ?? this.memory.u8[this.state.get32(S.record) + Rec.segment];
+    return segment === SEG.ss ? Vector.SS : Vector.GP;
+  }
+
   /** See SystemCore.restartAt. */
   restartAt(rip: bigint): void {
     const { state } = this;
     state.rip = rip;
     if (this.evaluated) {
       const { nextRip } = this;
-      this.evaluated = { rip, nextRip: BigInt.asUintN(64, nextRip + rip - this.evaluated.rip) };
+      this.evaluated = { ...this.evaluated, rip, nextRip: BigInt.asUintN(64, nextRip + rip - this.evaluated.rip) };
     } else {
       // leave() takes RIP from the record
       state.set(S.ripBase, BigInt.asUintN(64, state.get(S.ripBase) + rip - this.rip));

@@ -302,7 +302,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   writeLinear(linear: bigint, from: Uint8Array, access?: Access): void {
-    this.linear.write(linear, from, access?.user);
+    this.linear.write(linear, from, access);
   }
 
   fetch(linear: bigint, max: number): Uint8Array {

@@ -11,6 +11,8 @@ export interface Access {
   /** CPL 3 rules (U bit). A PV guest, kernel and user, always accesses as user. */
   user: boolean;
   execute?: boolean;
+  /** The bytes are the memory operand of the instruction that runs: its segment decides between #GP and #SS. */
+  operand?: boolean;
 }
 
 /** Why a PV guest's store through a read-only mapping was let through or not: see Processor.onProtectedStore. */

@@ -10,6 +10,7 @@ import { hasFeature } from '../models/features.ts';
 import type { InterpretingProcessor } from '../processor.ts';
 import { type EvalMachine, EvalOps, InstructionEnd } from './eval-ops.ts';
 
+const NO_SEGMENT = -1;
 const ATTRIBUTE_DB = 1 << 14;
 const hintOf = (stack: boolean): number => (stack ? HINT_STACK : HINT_GENERAL);
 
@@ -57,11 +58,11 @@ export class Evaluator {
     const { processor } = this;
     const { rip } = processor.live;
     try {
-      processor.instruction.evaluated = { rip, nextRip: rip };
+      processor.instruction.evaluated = { rip, nextRip: rip, segment: NO_SEGMENT };
       const instruction = this.fetch(rip);
       const long64 = (processor.live.get32(S.mode) & ModeBit.long64) !== 0;
       const nextRip = BigInt.asUintN(long64 ? 64 : 32, rip + BigInt(instruction.length));
-      processor.instruction.evaluated = { rip, nextRip };
+      processor.instruction.evaluated = { rip, nextRip, segment: instruction.memory?.segment ?? NO_SEGMENT };
       this.execute(instruction, rip, nextRip);
     } catch (error) {
       const { evaluated } = processor.instruction;

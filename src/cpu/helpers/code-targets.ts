@@ -25,7 +25,7 @@ export function requireCodeSize(core: SystemCore, d: Descriptor, ext = 0): void 
   if (isLong(core, d) && d.attributes & Attr.big) throw selectorFault(Vector.GP, d.selector, ext);
 }
 
-/** The target must be canonical, or within the segment. Gives the offset at its width. */
+/** The target must be canonical, or within the segment. Gives RIP. */
 export function checkedOffset(
   core: SystemCore,
   d: { limit: number; attributes: number },
@@ -36,9 +36,10 @@ export function checkedOffset(
     if (!isCanonical(offset)) throw new GuestFault(Vector.GP, ext);
     return offset;
   }
-  const within = BigInt.asUintN(32, offset);
-  if (Number(within) > d.limit) throw new GuestFault(Vector.GP, ext);
-  return within;
+  // of 64 bits that a far transfer of long mode pops for other code, AMD's processors compare all, Intel's the low 32
+  const target = core.model.vendor === 'GenuineIntel' ? BigInt.asUintN(32, offset) : offset;
+  if (target > BigInt(d.limit)) throw new GuestFault(Vector.GP, ext);
+  return target;
 }
 
 /** The code segment of a direct JMP or CALL, whose descriptor has been read. */

@@ -26,7 +26,7 @@ import {
   setSegment,
 } from './segment-registers.ts';
 import { checkedStack } from './segments.ts';
-import { currentStack, mergePointer, movedPointer, peek, peekMany } from './stack-frames.ts';
+import { currentStack, mergePointer, movedPointer, peek, peekMany, type Stack } from './stack-frames.ts';
 import { returnFromTask } from './task-switch.ts';
 
 const NT = BigInt(Flag.NT);
@@ -74,8 +74,12 @@ function farReturn(core: SystemCore, width: bigint, release: number): void {
   }
   const stack = currentStack(state);
   const [ip, csValue] = peekMany(core, stack, size, 2);
-  const code = checkedReturnCode(core, Number(csValue & 0xffffn));
-  const cpl = rplOf(code.selector);
+  const selector = Number(csValue & 0xffffn);
+  const cpl = rplOf(selector);
+  // the outer stack pointer is read before the segment is looked at
+  const above: Stack = { ...stack, pointer: stack.pointer + BigInt(2 * size + release) };
+  const outer = !isNull(selector) && cpl > state.cpl ? peekMany(core, above, size, 2) : [];
+  const code = checkedReturnCode(core, selector);
   if (cpl === state.cpl) {
     const rip = checkedOffset(core, code, ip);
     markAccessed(core, code);
@@ -84,8 +88,8 @@ function farReturn(core: SystemCore, width: bigint, release: number): void {
     setCode(core, fromDescriptor(code), cpl);
     return;
   }
-  const sp = peek(core, stack, 2 * size + release, size);
-  const ss = Number(peek(core, stack, 3 * size + release, size) & 0xffffn);
+  const [sp, ssValue] = outer;
+  const ss = Number(ssValue & 0xffffn);
   const data = checkedReturnStack(core, ss, cpl, isLong(core, code));
   const rip = checkedOffset(core, code, ip);
   markAccessed(core, code);
@@ -165,8 +169,8 @@ function iretProtected(core: SystemCore, size: number): void {
   const outwards = cpl !== state.cpl;
   const sp = peek(core, stack, 3 * size, size);
   const ss = Number(peek(core, stack, 4 * size, size) & 0xffffn);
-  const data = checkedReturnStack(core, ss, cpl, isLong(core, code));
   const rip = checkedOffset(core, code, ip);
+  const data = checkedReturnStack(core, ss, cpl, isLong(core, code));
   markAccessed(core, code);
   if (data) markAccessed(core, data);
   state.rip = rip;

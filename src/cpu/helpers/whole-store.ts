@@ -8,7 +8,7 @@ const OFFSET_MASK = BigInt(FRAME_SIZE - 1);
 export function requireWritable(core: HelperCore, linear: bigint, length: number): void {
   const end = linear + BigInt(length);
   const byte = new Uint8Array(1);
-  const access = { write: true, user: core.state.cpl === 3 };
+  const access = { write: true, user: core.state.cpl === 3, operand: true };
   for (let at = linear; at < end; at = (at | OFFSET_MASK) + 1n) {
     core.readLinear(BigInt.asUintN(64, at), byte, access);
   }

@@ -3,9 +3,10 @@
 // fill() walks the tables for the TLB. What it refuses comes to load() and store(): accesses that cross a page, device space, frames with
 // decoded code, watched pages, read-only pages whose stores the hypervisor may take, and everything that faults.
 import type { Breakpoints } from '../breakpoints.ts';
+import type { CurrentInstruction } from '../current-instruction.ts';
 import { GuestFault, Vector } from '../exits.ts';
-import { HINT_GENERAL, HINT_STACK, Rec } from '../interp/record.ts';
-import { FRAME_FLAGS, FRAME_SIZE, FrameFlag, S, SEG } from '../layout.ts';
+import { HINT_GENERAL, HINT_STACK } from '../interp/record.ts';
+import { FRAME_FLAGS, FRAME_SIZE, FrameFlag, S } from '../layout.ts';
 import type { EngineMemory, Mfn } from '../memory.ts';
 import { NOT_RAM } from '../physical-map.ts';
 import type { CpuState } from '../state.ts';
@@ -17,6 +18,7 @@ import { AccessKind, PageFault } from './paging.ts';
 /** What accesses reach beside RAM; a part of Processor. */
 export interface Surroundings {
   readonly bus: Bus;
+  readonly instruction: CurrentInstruction;
   readonly onProtectedStore: ProtectedStore | null;
   wroteFrame(mfn: Mfn, offset: number, length: number): void;
   /** Throws RunAlone where the instruction that runs now is one of several. */
@@ -93,8 +95,10 @@ export class DataAccess {
   /** 16 bytes, of which none is written before all may be. Throws GuestFault. */
   store128(linear: bigint, low: bigint, high: bigint, hint: number): void {
     const second = this.mmu.wrap(linear + 8n);
+    const last = this.mmu.wrap(linear + 15n);
+    this.mmu.requireCanonical(highHalf(last), this.vectorOf(hint));
     this.requireWritable(linear, hint);
-    if (!inOnePage(linear, 16)) this.requireWritable(this.mmu.wrap(linear + 15n) & ~0xfffn, hint);
+    if (!inOnePage(linear, 16)) this.requireWritable(last & ~0xfffn, hint);
     this.store(linear, low, 8, hint);
     this.store(second, high, 8, hint);
   }
@@ -126,8 +130,10 @@ export class DataAccess {
   }
 
   private requireBoth(linear: bigint, bytes: number, kind: number, hint: number): void {
+    const second = BigInt.asUintN(64, linear + BigInt(bytes - 1)) & ~0xfffn;
+    this.mmu.requireCanonical(highHalf(second), this.vectorOf(hint));
     this.locate(linear, kind, hint);
-    this.locate(BigInt.asUintN(64, linear + BigInt(bytes - 1)) & ~0xfffn, kind, hint);
+    this.locate(second, kind, hint);
   }
 
   /**
@@ -170,7 +176,7 @@ export class DataAccess {
   private vectorOf(hint: number): number {
     if (hint === HINT_STACK) return Vector.SS;
     if (hint === HINT_GENERAL) return Vector.GP;
-    return this.memory.u8[this.state.get32(S.record) + Rec.segment] === SEG.ss ? Vector.SS : Vector.GP;
+    return this.surroundings.instruction.operandVector();
   }
 
   private read(host: number, bytes: number): bigint {

@@ -31,7 +31,7 @@ export class LinearMemory {
     const { tlb, paging, user } = this.mmu;
     const lo = lowHalf(linear);
     const hi = highHalf(linear);
-    this.mmu.requireCanonical(hi, Vector.GP);
+    this.mmu.requireCanonical(hi, access.operand ? this.surroundings.instruction.operandVector() : Vector.GP);
     const kind = access.write ? AccessKind.write : access.execute ? AccessKind.execute : AccessKind.read;
     if (access.user === user) {
       const cached = tlb.probe(kind, lo, hi);
@@ -42,7 +42,7 @@ export class LinearMemory {
   }
 
   /** See Processor.readLinear. */
-  read(linear: bigint, into: Uint8Array, access: Access = { write: false, user: this.mmu.user }): void {
+  read(linear: bigint, into: Uint8Array, access: Access = { write: false, user: this.mmu.user, operand: true }): void {
     if (this.breakpoints.watching) this.breakpoints.note(linear, into.length, false);
     this.eachPage(linear, into.length, access, (host, at, length) => {
       if (host < 0) into.fill(OPEN_BUS, at, at + length);
@@ -51,9 +51,9 @@ export class LinearMemory {
   }
 
   /** See Processor.writeLinear. */
-  write(linear: bigint, from: Uint8Array, user: boolean = this.mmu.user): void {
+  write(linear: bigint, from: Uint8Array, access: Access = { write: true, user: this.mmu.user, operand: true }): void {
     if (this.breakpoints.watching) this.breakpoints.note(linear, from.length, true);
-    this.eachPage(linear, from.length, { write: true, user }, (host, at, length) => {
+    this.eachPage(linear, from.length, access.write ? access : { ...access, write: true }, (host, at, length) => {
       if (host < 0) return;
       const ram = host - this.memory.ramBase;
       this.surroundings.wroteFrame(ram >>> 12, ram & 0xfff, length);

@@ -98,7 +98,7 @@ export interface Ops {
   /** The linear address of a memory operand (segment base added; outside 64-bit mode checked against the segment for `size` bytes). */
   linear(operand: Operand, size: number, write: boolean): Value;
 
-  /** As linear, for another offset in the memory operand's segment (bit strings). */
+  /** As linear, for another offset in the memory operand's segment (bit strings, POP). */
   bitAddress(operand: Operand, offset: Value, size: number, write: boolean): Value;
 
   // ---- registers and state

@@ -1,12 +1,13 @@
 // The stack and near control transfers (SDM Vol. 2: PUSH POP PUSHA POPA PUSHF POPF ENTER LEAVE CALL RET JMP Jcc LOOP JCXZ).
 import { Vector as Exception } from '../exits.ts';
-import { SEG } from '../layout.ts';
+import { S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../layout.ts';
 import { condition } from './flag-updates.ts';
-import type { Operand, Ops, Value, Width } from './ops.ts';
+import type { Bool, Operand, Ops, Value, Width } from './ops.ts';
 
 const RCX = 1;
 const RSP = 4;
 const RBP = 5;
+const CODE_LIMIT = S.segments + SEG.cs * SEGMENT_SIZE + SEG_FIELD.limit;
 
 /** Stores at the new top of the stack; SP is written by the caller-independent last step. */
 export function pushValue(o: Ops, w: Width, v: Value): void {
@@ -44,9 +45,9 @@ export function pop(o: Ops, w: Width, dst: Operand): void {
   const before = o.reg(RSP, o.stackWidth);
   const after = o.let(o.zext(o.stackWidth, o.bin('add', before, o.const(w / 8))));
   o.setReg(RSP, o.stackWidth, after);
-  o.linear(dst, w / 8, true);
+  const offset = o.let(o.offset(dst));
   o.setReg(RSP, o.stackWidth, before);
-  o.write(dst, w, v);
+  o.store(o.bitAddress(dst, offset, w / 8, true), w, v);
   o.setReg(RSP, o.stackWidth, after);
 }
 
@@ -61,11 +62,28 @@ export function leave(o: Ops, w: Width): void {
   o.setReg(RBP, w, v);
 }
 
-/** #GP(0) for a target that is not canonical (64-bit) — outside 64-bit mode the code segment's limit is checked when fetching. */
+/** #GP(0) for a target that is not canonical, or outside 64-bit mode beyond the limit of the code segment. */
 function checkTarget(o: Ops, target: Value): void {
-  if (!o.long64) return;
+  if (!o.long64) {
+    o.faultIf(beyondLimit(o, target), Exception.GP, 0);
+    return;
+  }
   const top = o.bin('shr_s', target, o.const(47));
   o.faultIf(o.cmp('gt_u', o.bin('add', top, o.const(1)), o.const(1)), Exception.GP, 0);
+}
+
+const beyondLimit = (o: Ops, target: Value): Bool => o.cmp('gt_u', target, o.state(CODE_LIMIT, 32));
+
+/** A relative jump. In 64-bit mode the fetch at a target that is not canonical faults. */
+function jumpChecked(o: Ops, w: Width, target: Operand, condition: Bool | null): void {
+  if (!o.long64) checkRelative(o, w, target, condition);
+  o.jumpRelative(target, w, condition);
+}
+
+/** Outside 64-bit mode: the jump, if it is taken, stays within the limit. */
+function checkRelative(o: Ops, w: Width, target: Operand, condition: Bool | null): void {
+  const beyond = beyondLimit(o, o.relativeTarget(target, w));
+  o.faultIf(condition ? o.and(condition, beyond) : beyond, Exception.GP, 0);
 }
 
 export function callRelative(o: Ops, w: Width, target: Operand): void {
@@ -83,7 +101,7 @@ export function callIndirect(o: Ops, w: Width, target: Operand): void {
 }
 
 export function jmpRelative(o: Ops, w: Width, target: Operand): void {
-  o.jumpRelative(target, w, null);
+  jumpChecked(o, w, target, null);
 }
 
 export function jmpIndirect(o: Ops, w: Width, target: Operand): void {
@@ -93,7 +111,7 @@ export function jmpIndirect(o: Ops, w: Width, target: Operand): void {
 }
 
 export function jcc(cc: number) {
-  return (o: Ops, w: Width, target: Operand): void => o.jumpRelative(target, w, condition(o, cc));
+  return (o: Ops, w: Width, target: Operand): void => jumpChecked(o, w, target, o.letBool(condition(o, cc)));
 }
 
 export function ret(o: Ops, w: Width): void {
@@ -114,13 +132,14 @@ export function retPop(o: Ops, w: Width, bytes: Operand): void {
 export function loop(kind: 'always' | 'e' | 'ne') {
   return (o: Ops, w: Width, target: Operand): void => {
     const count = o.let(o.zext(o.addressWidth, o.bin('sub', o.reg(RCX, o.addressWidth), o.const(1))));
-    o.setReg(RCX, o.addressWidth, count);
     const nonzero = o.cmp('ne', count, o.const(0));
-    const taken = kind === 'always' ? nonzero : o.and(nonzero, kind === 'e' ? o.zf() : o.not(o.zf()));
+    const taken = o.letBool(kind === 'always' ? nonzero : o.and(nonzero, kind === 'e' ? o.zf() : o.not(o.zf())));
+    if (!o.long64) checkRelative(o, w, target, taken);
+    o.setReg(RCX, o.addressWidth, count);
     o.jumpRelative(target, w, taken);
   };
 }
 
 export function jcxz(o: Ops, w: Width, target: Operand): void {
-  o.jumpRelative(target, w, o.cmp('eq', o.reg(RCX, o.addressWidth), o.const(0)));
+  jumpChecked(o, w, target, o.letBool(o.cmp('eq', o.reg(RCX, o.addressWidth), o.const(0))));
 }

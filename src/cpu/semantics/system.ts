@@ -227,10 +227,15 @@ export function touch(o: Ops, _w: Width, m: Operand): void {
 /** ARPL: raises the RPL of the destination selector to that of the source; ZF = it was lower. */
 export function arpl(o: Ops, _w: Width, dst: Operand, src: Operand): void {
   const y = o.read(src, 16);
-  const x = o.update(dst, 16);
+  const x = o.let(o.read(dst, 16));
   const rpl = o.let(o.bin('and', y, o.const(3)));
   const lower = o.letBool(o.cmp('lt_u', o.bin('and', x, o.const(3)), rpl));
-  o.write(dst, 16, o.select(lower, o.bin('or', o.bin('and', x, o.const(0xfffc)), rpl), x));
+  // an operand that stays as it is need not be writable
+  o.if(lower, () => {
+    const raised = o.bin('or', o.bin('and', x, o.const(0xfffc)), rpl);
+    if (dst.kind === 'mem') o.store(o.bitAddress(dst, o.offset(dst), 2, true), 16, o.let(raised));
+    else o.write(dst, 16, raised);
+  });
   o.call('setZf', o.fromBool(lower));
 }
 

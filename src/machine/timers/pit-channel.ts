@@ -241,8 +241,11 @@ export class PitChannel {
   /** The counting element as it is read. */
   private reading(now: number): number {
     this.settle(now);
-    const { mode, count, bcd } = this.s;
+    const { mode, bcd } = this.s;
     const elapsed = this.elapsed(now) ?? 0;
+    // Before the first load the old count is there for a pulse, no longer than an access takes on a real bus. Ours take no time, and
+    // Linux's calibration reads once, then expects the new count.
+    const count = this.s.start === null ? (this.s.pending ?? this.s.count) : this.s.count;
     let value = count - elapsed;
     if (mode === 2) value = count - (elapsed % count);
     else if (mode === 3) {

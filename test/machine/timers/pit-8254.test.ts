@@ -35,6 +35,7 @@ describe('Pit8254', () => {
   it('mode 0: OUT rises N + 1 pulses after the count was written, once', () => {
     const { program, edges, to, readCount } = pit();
     program(0, 0x30, 4);
+    expect(readCount(0)).toBe(4);
     to(1);
     expect(readCount(0)).toBe(4);
     to(3);

@@ -1,8 +1,11 @@
 // The kernel modules of a package, read when asked for: a package unpacks to hundreds of megabytes, of which a guest's
 // initramfs needs a handful of files.
 
+import { readElf } from '../../abi/elf.ts';
+import { cString } from '../../util/bytes.ts';
 import { decompress, detectCompression } from '../../util/decompress/index.ts';
 import type { DebianPackage } from './debian-package.ts';
+import { ImageError } from './error.ts';
 
 export interface ModuleFile {
   /** Relative to lib/modules/RELEASE, such as "kernel/drivers/net/xen-netfront.ko". */
@@ -10,6 +13,19 @@ export interface ModuleFile {
   /** Bytes as packed, so of the compressed module where it is compressed. */
   readonly size: number;
 }
+
+export interface KernelModule {
+  /** With underscores, as the kernel has it. */
+  readonly name: string;
+  /** Relative to lib/modules/RELEASE, ending in .ko. */
+  readonly path: string;
+  /** Decompressed. */
+  readonly bytes: Uint8Array;
+  /** Names of modules that must be loaded before it. */
+  readonly dependencies: readonly string[];
+}
+
+const MODULE_PATH = /\.ko(\.\w+)?$/;
 
 export class ModuleTree {
   /** The kernel's release, the name of the directory under lib/modules. */
@@ -51,11 +67,29 @@ export class ModuleTree {
     return result;
   }
 
-  /** Modules by name ("xen-netfront" and "xen_netfront" are the same); those that do not exist are not in the result. */
-  async readModules(names: Iterable<string>): Promise<Map<string, Uint8Array>> {
-    const wanted = new Map(Array.from(names, name => [moduleName(name), name]));
-    const files = await this.read(path => /\.ko(\.\w+)?$/.test(path) && wanted.has(moduleName(path)), wanted.size);
-    return new Map(Array.from(files, ([path, bytes]) => [wanted.get(moduleName(path))!, bytes]));
+  /**
+   * Modules by name ("xen-netfront" and "xen_netfront" are the same) and all that they depend on, in an order in which they can be
+   * loaded. The package's own list of dependencies (modules.dep) is only made where it is installed, so they are read out of the
+   * modules. Rejects with ImageError where one of them does not exist or is no module.
+   */
+  async withDependencies(names: Iterable<string>): Promise<KernelModule[]> {
+    const wanted = new Set(Array.from(names, moduleName));
+    const found = new Map<string, KernelModule>();
+    const missing = () => [...wanted].filter(name => !found.has(name));
+    // A pass finds at least what was known to be wanted when it began; what that depends on may stand before it.
+    for (let left = missing(); left.length > 0; left = missing()) {
+      for (const { path, entry } of this.entries()) {
+        const name = moduleName(path);
+        if (!MODULE_PATH.test(path) || !wanted.has(name) || found.has(name)) continue;
+        const module = await openModule(path, entry.read());
+        found.set(name, module);
+        for (const dependency of module.dependencies) wanted.add(dependency);
+        if (missing().length === 0) break;
+      }
+      const lost = left.find(name => !found.has(name));
+      if (lost !== undefined) throw new ImageError(`there is no module ${lost} for ${this.release} in the package`);
+    }
+    return inLoadingOrder(found);
   }
 
   private *entries() {
@@ -67,6 +101,46 @@ export class ModuleTree {
       }
     }
   }
+}
+
+/** Throws ImageError for a file that is no module. */
+async function openModule(path: string, packed: Uint8Array): Promise<KernelModule> {
+  const plain = path.replace(/(\.ko)\.\w+$/, '$1');
+  try {
+    const bytes = plain !== path && detectCompression(packed) !== null ? await decompress(packed) : packed;
+    return { name: moduleName(path), path: plain, bytes, dependencies: dependenciesOf(bytes) };
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    throw new ImageError(`${path}: the module cannot be read: ${problem}`, { cause: error });
+  }
+}
+
+/** The field `depends` of a module's section .modinfo: "key=value" strings, each with a zero (include/linux/module.h, MODULE_INFO). */
+function dependenciesOf(module: Uint8Array): string[] {
+  const info = readElf(module).sections.find(section => section.name === '.modinfo')?.data ?? new Uint8Array(0);
+  const names: string[] = [];
+  for (let at = 0; at < info.length; ) {
+    const field = cString(info, at);
+    at += field.length + 1;
+    const depends = /^depends=(.+)$/.exec(field)?.[1];
+    if (depends !== undefined) names.push(...depends.split(',').map(moduleName));
+  }
+  return names;
+}
+
+/** Every module behind those it depends on. Dependencies that go round in a circle, which no kernel has, are cut somewhere. */
+function inLoadingOrder(modules: ReadonlyMap<string, KernelModule>): KernelModule[] {
+  const order = new Set<KernelModule>();
+  const visited = new Set<string>();
+  const visit = (name: string) => {
+    const module = modules.get(name);
+    if (module === undefined || visited.has(name)) return;
+    visited.add(name);
+    module.dependencies.forEach(visit);
+    order.add(module);
+  };
+  for (const name of modules.keys()) visit(name);
+  return [...order];
 }
 
 /** "xen_netfront" for "kernel/drivers/net/xen-netfront.ko.xz". */

@@ -118,6 +118,12 @@ export function makeBzImage(payload: Uint8Array, version = '', size: number | nu
   return concatBytes([setup, new Uint8Array(0x20), appended]);
 }
 
+/** A kernel module that depends on others. */
+export function makeModule(depends: readonly string[] = [], bits: 32 | 64 = 64): Uint8Array {
+  const info = `license=GPL\0description=é\0depends=${depends.join(',')}\0retpoline=Y\0`;
+  return makeElf({ bits, segments: [], sections: [{ name: '.modinfo', type: 1, data: text(info) }] });
+}
+
 /** A tar archive of files. */
 export function makeTar(files: Readonly<Record<string, Uint8Array>>): Uint8Array {
   const parts = Object.entries(files).map(([path, data]) => {

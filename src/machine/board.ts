@@ -2,13 +2,15 @@
 import type { EngineMemory } from '../cpu/memory.ts';
 import { PhysicalMap } from '../cpu/physical-map.ts';
 import type { Processor } from '../cpu/types.ts';
+import type { AcpiMachine } from './acpi/description.ts';
 import { AcpiPm, GPE0_LENGTH, PM_LENGTH } from './acpi/pm.ts';
+import { acpiTables } from './acpi/tables.ts';
 import { PlatformBus } from './bus.ts';
 import { type RegisterSpace, unconnected } from './chip.ts';
 import { InterruptBus } from './interrupts/interrupt-bus.ts';
-import { IrqWiring } from './interrupts/irq-wiring.ts';
+import { IrqWiring, ISA_OVERRIDES, pciLink, swizzledGsi } from './interrupts/irq-wiring.ts';
 import { I8042 } from './legacy/i8042.ts';
-import { RESET_PORT, ResetControl, SystemControlPortA } from './legacy/reset.ts';
+import { RESET_PORT, RESET_VALUE, ResetControl, SystemControlPortA } from './legacy/reset.ts';
 import type { MemoryLayout, MemoryRange } from './memory-layout.ts';
 import { genericHostBridge } from './pci/bridges.ts';
 import { PciBus } from './pci/bus.ts';
@@ -72,6 +74,8 @@ export const PCI_HOLE = {
 /** Inputs of the I/O APIC that the HPET can drive; PCI's pins are below them. */
 const HPET_INPUTS = [20, 21, 22, 23];
 const FIRST_PCI_GSI = 16;
+/** ISA interrupts that PIRQA to PIRQD lead to for kernels that use the 8259s. */
+const PCI_LINK_IRQS = [10, 11, 10, 11] as const;
 
 export class Board {
   readonly bus = new PlatformBus();
@@ -87,10 +91,14 @@ export class Board {
   readonly keyboard: I8042;
   /** What firmware tells the kernel. */
   readonly memoryMap: readonly MemoryRange[];
-  readonly rsdp: number | null = null;
+  /** Physical address of ACPI's root pointer, where software looks for it. */
+  readonly rsdp = 0xe_0000;
+  private readonly layout: MemoryLayout;
+  private readonly hpet: Hpet;
 
   constructor(options: BoardOptions) {
     const { processor, memory, clock, layout } = options;
+    this.layout = layout;
     this.memoryMap = layout.map;
     this.map = mapRam(layout);
     this.physical = new PhysicalMemory(memory, this.map, (mfn, offset, length) =>
@@ -108,11 +116,12 @@ export class Board {
     devices.attach(AT.ioApic, 4096, wiring.ioApic);
 
     for (const input of HPET_INPUTS) wiring.ioApic.input(input, false);
-    const hpet = new Hpet(clock, {
+    this.hpet = new Hpet(clock, {
       irq0: wiring.isa(IRQ.timer),
       irq8: wiring.isa(IRQ.clock),
       gsi: (input, level) => wiring.ioApic.input(input, level),
     });
+    const { hpet } = this;
     devices.attach(AT.hpet, HPET_LENGTH, hpet);
     const pit = new Pit8254(clock, hpet.pitInput);
     ports.attach(AT.pit, 4, pit);
@@ -152,9 +161,52 @@ export class Board {
     devices.attach(AT.ecam, ECAM_SIZE, new EcamWindow(this.pci));
   }
 
-  /** What firmware does once all devices are in their places. */
-  runFirmware(): void {
+  /**
+   * What firmware does once all devices are in their places: addresses for PCI functions, interrupts for the 8259s, ACPI's tables.
+   * @param apicIds of the processors, the boot processor's first
+   */
+  runFirmware(apicIds: readonly number[]): void {
     assignResources(this.pci, PCI_WINDOWS);
+    PCI_LINK_IRQS.forEach((irq, link) => void this.wiring.route(link, irq));
+    const levels = PCI_LINK_IRQS.reduce((mask, irq) => mask | (1 << irq), 1 << IRQ.acpi);
+    this.bus.portWrite(AT.picTriggers, 2, levels);
+    for (const { address, bytes } of acpiTables(this.describe(apicIds), {
+      rsdp: this.rsdp,
+      tables: this.layout.acpi.address,
+    })) {
+      this.physical.write(address, bytes);
+    }
+  }
+
+  private describe(apicIds: readonly number[]): AcpiMachine {
+    const { io, memory } = PCI_WINDOWS;
+    return {
+      oem: { id: 'DMZERO', table: 'DMZEROPC', creator: 'DMZ0' },
+      apicIds,
+      localApic: AT.localApic,
+      ioApic: { id: 0, address: AT.ioApic },
+      overrides: ISA_OVERRIDES,
+      fixed: {
+        sci: IRQ.acpi,
+        pm: AT.pm,
+        gpe0: AT.gpe0,
+        smiCommand: AT.smiCommand,
+        reset: { port: RESET_PORT, value: RESET_VALUE },
+      },
+      isa: { pic: true, timer: true, clock: true, keyboard: true, serial: [{ port: AT.com1, irq: IRQ.com1 }] },
+      hpet: { address: AT.hpet, capabilities: this.hpet.read(0, 4) },
+      pci: {
+        ecam: { address: AT.ecam, buses: ECAM_SIZE >> 20 },
+        io: [
+          { start: 0, end: CONFIG_PORTS.start },
+          { start: CONFIG_PORTS.start + CONFIG_PORTS.length, end: io.end },
+        ],
+        memory: [memory],
+        memory64: null,
+        gsi: swizzledGsi,
+        isaIrq: (device, pin) => PCI_LINK_IRQS[pciLink(device, pin)],
+      },
+    };
   }
 }
 

@@ -83,7 +83,7 @@ export class NativeMachine implements Machine {
       options.clock === 'real' ? REAL_TIME_RUN : undefined,
     );
     attach(this.scheduler);
-    pc.runFirmware();
+    pc.runFirmware(pc.localApics.map(apic => apic.initialId));
     const entry = loadLinux(pc.physical, { image, initrd, cmdline, map: pc.memoryMap, rsdp: pc.rsdp });
     enterLinux(pc.processors[0].cpu, entry);
   }

@@ -115,11 +115,11 @@ export class Board {
     ports.attach(AT.picTriggers, 2, wiring.pic.triggerPorts);
     devices.attach(AT.ioApic, 4096, wiring.ioApic);
 
-    for (const input of HPET_INPUTS) wiring.ioApic.input(input, false);
+    const hpetLines = new Map(HPET_INPUTS.map(input => [input, wiring.gsi(input)]));
     this.hpet = new Hpet(clock, {
       irq0: wiring.isa(IRQ.timer),
       irq8: wiring.isa(IRQ.clock),
-      gsi: (input, level) => wiring.ioApic.input(input, level),
+      gsi: (input, level) => hpetLines.get(input)?.(level),
     });
     const { hpet } = this;
     devices.attach(AT.hpet, HPET_LENGTH, hpet);

@@ -52,6 +52,7 @@ export class IrqWiring implements Saveable<IrqWiringState> {
   readonly ioApic: IoApic;
   private readonly pciGsi: (device: number, pin: number) => number;
   private readonly isaLines: readonly SharedLine[];
+  /** Pins from 16 on. */
   private readonly pciPins = new Map<number, SharedLine>();
   private readonly links: readonly SharedLine[];
   private readonly routes: (number | null)[] = Array.from({ length: PCI_LINKS }, () => null);
@@ -86,15 +87,19 @@ export class IrqWiring implements Saveable<IrqWiringState> {
 
   /** An interrupt pin of a PCI device on the root bus: true asserts it. */
   pci(device: number, pin: number): Line {
-    const gsi = this.pciGsi(device, pin);
-    let shared = this.pciPins.get(gsi);
-    if (!shared) this.pciPins.set(gsi, (shared = new SharedLine(level => this.ioApic.input(gsi, !level))));
-    const toApic = shared.driver();
+    const toApic = this.gsi(this.pciGsi(device, pin));
     const toLink = this.links[pciLink(device, pin)].driver();
     return level => {
       toApic(level);
       toLink(level);
     };
+  }
+
+  /** One more output on a pin of the I/O APIC from 16 on, which no ISA line has: true asserts it. */
+  gsi(gsi: number): Line {
+    let shared = this.pciPins.get(gsi);
+    if (!shared) this.pciPins.set(gsi, (shared = new SharedLine(level => this.ioApic.input(gsi, !level))));
+    return shared.driver();
   }
 
   /** The chipset's routing of PIRQA to PIRQD to ISA lines; null: to none. */

@@ -13,6 +13,9 @@ const LONGEST_RUN = 1_000_000;
 /** The same on a real clock, where a timer is due after an unknown number of instructions: well under a millisecond's worth. */
 export const REAL_TIME_RUN = 30_000;
 
+/** How long to wait for something outside where no timer runs. */
+const LONGEST_WAIT_NS = 1_000_000_000n;
+
 /** What leaving the guest costs in ticks of a virtual clock and of a turn, beside what the machine's `work` counts. */
 const EXIT_COST = 20;
 
@@ -51,7 +54,7 @@ export interface Schedule {
 export type StepResult =
   /** Guests ran, or timers fired: call again. */
   | { kind: 'ran' }
-  /** Nobody can run before this system time (real clock): wait, or until something from outside wakes one. */
+  /** Nobody can run before this system time, and it is not to be skipped: wait, or until something from outside wakes one. */
   | { kind: 'wait'; untilNs: bigint }
   /** Nobody can ever run again unless something from outside wakes one. */
   | { kind: 'idle' };
@@ -75,6 +78,8 @@ export class Scheduler {
   private last: Schedulable | null = null;
   private sliceLeft = 0;
 
+  /** Something outside of the machine is waited for (a network's answer): idle time must really pass, also on a virtual clock. */
+  waitsForOutside: () => boolean = () => false;
   private readonly longestRun: number;
 
   /** @param longestRun instructions after which timers are looked at, at the latest */
@@ -113,6 +118,7 @@ export class Scheduler {
     if (!hostEvents.isEmpty) return RAN;
     this.unload();
     const deadline = clock.nextDeadline();
+    if (this.waitsForOutside()) return { kind: 'wait', untilNs: deadline ?? clock.nowNs() + LONGEST_WAIT_NS };
     if (deadline === null) return IDLE;
     return clock.advanceTo(deadline) ? RAN : { kind: 'wait', untilNs: deadline };
   }

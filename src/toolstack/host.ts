@@ -63,6 +63,11 @@ export function ramForGuests(memoryMiB: number): number {
   return (memoryMiB + Math.ceil(memoryMiB / 256) + 8) * MIB;
 }
 
+/** A device's back end, which gives back what it has of its domain when that goes away. */
+export interface AttachedDevice {
+  stop(): void;
+}
+
 export class Host {
   readonly hypervisor: Hypervisor;
   readonly scheduler: Scheduler;
@@ -72,6 +77,8 @@ export class Host {
   private readonly consoles = new Map<number, PvConsole>();
   /** What the daemons have mapped of each domain. */
   private readonly mappings = new Map<number, HostMapping[]>();
+  /** Back ends of each domain's devices. */
+  private readonly devices = new Map<number, AttachedDevice[]>();
   private readonly sleeper = new Wakeable();
   private nextDomid = 1;
 
@@ -162,6 +169,16 @@ export class Host {
     }
   }
 
+  /** Keeps a back end as long as its domain. */
+  addDevice(guest: GuestDomain, device: AttachedDevice): void {
+    this.devices.set(guest.id, [...(this.devices.get(guest.id) ?? []), device]);
+  }
+
+  /** Something has come from outside, a network's packet say: a host that sleeps looks again. */
+  wake(): void {
+    this.sleeper.wake();
+  }
+
   /**
    * Takes a domain down, whatever state it is in, as `xl destroy` does: its memory is free again and its XenStore nodes are gone. What
    * it printed is delivered before.
@@ -172,6 +189,8 @@ export class Host {
     this.consoles.get(id)?.onEvent();
     this.consoles.delete(id);
     guest.console.close();
+    for (const device of this.devices.get(id) ?? []) device.stop();
+    this.devices.delete(id);
     this.store.release(id);
     removeDomainTree(this.store.host, guest.tree);
     this.tearDown(domain);

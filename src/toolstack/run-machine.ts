@@ -39,7 +39,11 @@ export async function runMachine({ scheduler, clock, sleeper }: Running, options
       if (performance.now() < turnEnds) continue;
       await yieldToEventLoop();
     } else if (result.kind === 'wait') {
+      const from = performance.now();
       await sleep(sleeper, Number(result.untilNs - clock.nowNs()) / 1e6, signal);
+      // Does nothing on a real clock. A virtual one waits only for something outside, and then keeps pace.
+      const waitedNs = BigInt(Math.round((performance.now() - from) * 1e6));
+      clock.advanceTo(earlier(result.untilNs, clock.nowNs() + waitedNs));
     } else {
       if (until?.()) return 'until';
       if (whenIdle === 'return') return 'idle';
@@ -48,6 +52,8 @@ export async function runMachine({ scheduler, clock, sleeper }: Running, options
     turnEnds = performance.now() + TURN_MS;
   }
 }
+
+const earlier = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
 async function sleep(sleeper: Wakeable, ms: number, signal: AbortSignal | undefined): Promise<void> {
   const wake = (): void => sleeper.wake();

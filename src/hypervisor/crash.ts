@@ -49,7 +49,7 @@ export function captureCrash(vcpu: Vcpu, reason: string | null): CrashRecord {
     registers,
     rip: cpu.rip,
     eventMask: info.upcallMask,
-    inKernel: pv.inKernel,
+    inKernel: domain.isPv ? pv.inKernel : cpu.cpl === 0,
     stack: vcpu.isLoaded ? stackOf(domain.hypervisor.processor, domain.isPv || cpu.cpl === 3) : [],
     hypercalls: lastHypercalls(domain),
   };
@@ -64,7 +64,7 @@ const hex16 = (value: bigint): string => value.toString(16).padStart(16, '0');
 const hex4 = (value: bigint): string => value.toString(16).padStart(4, '0');
 
 /** Xen's dump, a line an element, each with `(XEN) `. */
-export function crashDump(record: CrashRecord): string[] {
+export function crashDump(record: CrashRecord, kind: 'pv' | 'hvm'): string[] {
   const r = record.registers;
   const pair = (name: CrashRegister): string => `${`${name}:`.padEnd(4)} ${hex16(r[name])}`;
   const row = (...names: CrashRegister[]): string => names.map(pair).join('   ');
@@ -74,7 +74,7 @@ export function crashDump(record: CrashRecord): string[] {
     `----[ ${version}  x86_64  debug=n  Not tainted ]----`,
     'CPU:    0',
     `RIP:    ${hex4(r.cs)}:[<${hex16(r.rip)}>]`,
-    `RFLAGS: ${hex16(r.rflags)}   EM: ${record.eventMask ? 1 : 0}   CONTEXT: pv guest (d${record.domain}v${record.vcpu})`,
+    `RFLAGS: ${hex16(r.rflags)}   EM: ${record.eventMask ? 1 : 0}   CONTEXT: ${kind} guest (d${record.domain}v${record.vcpu})`,
     row('rax', 'rbx', 'rcx'),
     row('rdx', 'rsi', 'rdi'),
     row('rbp', 'rsp', 'r8'),
@@ -145,6 +145,6 @@ export function reportCrash(domain: Domain, reason: string, where: string): Cras
     return null;
   }
   const record = captureCrash(vcpu, reason);
-  for (const line of crashDump(record)) hypervisor.log(line);
+  for (const line of crashDump(record, domain.isPv ? 'pv' : 'hvm')) hypervisor.log(line);
   return record;
 }

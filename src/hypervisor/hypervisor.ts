@@ -109,7 +109,9 @@ export class Hypervisor {
     domain.watchdogs.destroy();
     domain.events.destroy();
     if (this.loaded?.domain === domain) {
+      this.loaded.hvm?.logical.unload();
       this.loaded = null;
+      this.processor.selectPhysicalMap(null);
       this.processor.selectAddressSpace(BigInt(this.addressSpace.idleRoot) << 12n, false);
     }
     releaseMappings(domain);

@@ -11,8 +11,10 @@ export abstract class VcpuRunner implements Schedulable {
 
   abstract enter(): boolean;
   abstract handleExit(exit: number): void;
-  /** Gives the processor what belongs to this vCPU beside its registers, which are loaded. */
-  protected abstract select(): void;
+  /** Puts the registers and all that belongs to this vCPU on the processor. */
+  protected abstract takeProcessor(): void;
+  /** Puts the registers away. */
+  protected abstract leaveProcessor(): void;
 
   get isRunnable(): boolean {
     const { vcpu } = this;
@@ -35,10 +37,8 @@ export abstract class VcpuRunner implements Schedulable {
   }
 
   load(): void {
-    const { hypervisor } = this.vcpu.domain;
-    hypervisor.processor.load(this.vcpu.stored);
-    hypervisor.loaded = this.vcpu;
-    this.select();
+    this.vcpu.domain.hypervisor.loaded = this.vcpu;
+    this.takeProcessor();
     this.vcpu.time.scheduledIn();
   }
 
@@ -50,10 +50,9 @@ export abstract class VcpuRunner implements Schedulable {
 
   unload(): void {
     if (!this.vcpu.isLoaded) return;
-    const { hypervisor } = this.vcpu.domain;
     this.vcpu.time.scheduledOut();
-    hypervisor.processor.store(this.vcpu.stored);
-    hypervisor.loaded = null;
+    this.leaveProcessor();
+    this.vcpu.domain.hypervisor.loaded = null;
   }
 
   failed(error: unknown): void {

@@ -1,6 +1,8 @@
 // The hypervisor's vCPUs as one schedule, in the order of domains and vCPUs.
 import type { Schedulable } from '../machine/schedule.ts';
 import { Scheduler } from '../machine/schedule.ts';
+import { initialiseHvmVcpu } from './hvm/context.ts';
+import { HvmRunner } from './hvm/runner.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import { initialisePvVcpu } from './pv/context.ts';
 import { PvRunner } from './pv/runner.ts';
@@ -13,7 +15,7 @@ const runners = new WeakMap<Vcpu, VcpuRunner>();
 export function runnerOf(vcpu: Vcpu): VcpuRunner {
   let runner = runners.get(vcpu);
   if (!runner) {
-    runner = new PvRunner(vcpu);
+    runner = vcpu.hvm ? new HvmRunner(vcpu, vcpu.hvm) : new PvRunner(vcpu);
     runners.set(vcpu, runner);
   }
   return runner;
@@ -21,7 +23,10 @@ export function runnerOf(vcpu: Vcpu): VcpuRunner {
 
 /** @param longestRun see machine/schedule.ts */
 export function scheduleGuests(hypervisor: Hypervisor, longestRun?: number): Scheduler {
-  hypervisor.initialiseVcpu = initialisePvVcpu;
+  hypervisor.initialiseVcpu = (caller, target, pointer) => {
+    if (target.hvm) initialiseHvmVcpu(caller, target, pointer);
+    else initialisePvVcpu(caller, target, pointer);
+  };
   return new Scheduler(
     {
       processor: hypervisor.processor,

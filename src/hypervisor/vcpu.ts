@@ -4,6 +4,7 @@ import { ModeBit, S } from '../cpu/layout.ts';
 import type { Mfn } from '../cpu/memory.ts';
 import { CpuState } from '../cpu/state.ts';
 import type { Domain } from './domain.ts';
+import type { HvmVcpu } from './hvm/hvm-vcpu.ts';
 import { GuestMemory } from './memory/guest-access.ts';
 import type { VcpuTime } from './time/vcpu-time.ts';
 import { VcpuInfo } from './vcpu-info.ts';
@@ -85,8 +86,10 @@ export class Vcpu {
   readonly id: number;
   readonly domain: Domain;
   readonly pv = new PvVcpu();
+  /** HVM: its processor and local APIC, once the domain has a platform. */
+  hvm: HvmVcpu | null = null;
   /** Where the registers are while this vCPU is not the processor's. */
-  readonly stored: CpuState;
+  stored: CpuState;
   /** View of the vcpu_info: in the shared_info page, or where VCPUOP_register_vcpu_info put it. */
   readonly info: VcpuInfo;
   /** Its memory as hypercalls see it. */
@@ -132,6 +135,12 @@ export class Vcpu {
   get abiWidth(): Abi {
     if (this.domain.isPv) return this.domain.width;
     return this.cpu.get32(S.mode) & ModeBit.long64 ? 64 : 32;
+  }
+
+  /** Something waits that the guest would be interrupted by now. */
+  get eventsNeedDelivery(): boolean {
+    if (this.hvm) return this.hvm.eventsNeedDelivery;
+    return this.info.upcallPending && !this.info.upcallMask;
   }
 
   /** `d1v0`: how log lines name it. */

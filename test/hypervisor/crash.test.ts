@@ -50,7 +50,7 @@ describe('a crash', () => {
     expect(record.reason).toMatch(/no handler for exception 6 \(#UD\)/);
     expect(record.stack.slice(0, 3)).toEqual([1n, 0xffffffff81234567n, 3n]);
     expect(hypercallLine(record.hypercalls.at(-1)!)).toBe('d1v0 sched_op(yield) = 0x0');
-    expect(crashDump(record)[0]).toBe('(XEN) Domain 1 (vcpu#0) crashed on cpu#0:');
+    expect(crashDump(record, 'pv')[0]).toBe('(XEN) Domain 1 (vcpu#0) crashed on cpu#0:');
   });
 
   it('that the guest itself reports is kept too, and has no dump', () => {

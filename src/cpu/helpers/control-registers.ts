@@ -49,7 +49,8 @@ const LMSW_BITS = PE | Cr0.MP | Cr0.EM | Cr0.TS;
 
 const fault = (): GuestFault => new GuestFault(Vector.GP, 0);
 
-function cr4Defined(model: CpuModel): bigint {
+/** Bits of CR4 that the model has. */
+export function cr4Defined(model: CpuModel): bigint {
   return CR4_BY_FEATURE.reduce((mask, [bit, feature]) => (hasFeature(model, feature) ? mask | bit : mask), CR4_ALWAYS);
 }
 

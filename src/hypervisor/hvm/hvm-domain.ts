@@ -1,7 +1,7 @@
 // What Xen keeps of an HVM domain beside what every domain has. Source: struct hvm_domain (xen/arch/x86/include/asm/hvm/domain.h).
 import type { Abi } from '../../abi/struct.ts';
 import { HVM_PARAM } from '../../abi/xen/hvm.ts';
-import type { Domain } from '../domain.ts';
+import { type Domain, ShutdownReason } from '../domain.ts';
 import { XenError } from '../errors.ts';
 import { writeWallclock } from '../time/time-info.ts';
 import { HvmParams } from './params.ts';
@@ -22,6 +22,7 @@ export class HvmDomain {
     this.domain = domain;
     this.physmap = new Physmap(domain);
     this.upcalls = new Upcalls(domain);
+    this.params.poke(HVM_PARAM.triple_fault_reason, BigInt(ShutdownReason.reboot));
     this.params.onSet = (index, value) => this.paramSet(index, value);
   }
 

@@ -71,6 +71,12 @@ export class Upcalls {
     this.assert(vcpu);
   }
 
+  /** A vCPU's local APIC takes interrupts from now on: it has missed what came before. */
+  accepting(vcpu: Vcpu): void {
+    const vector = this.vectors[vcpu.id] ?? 0;
+    if (vector !== 0 && vcpu.info.upcallPending) this.targets[vcpu.id]?.raise(vector);
+  }
+
   /** The vector that is to be injected into the vCPU without its local APIC's help; negative for none. */
   pendingVector(vcpu: Vcpu): number {
     return this.via.kind === 'vector' && vcpu.info.upcallPending ? this.via.vector : -1;

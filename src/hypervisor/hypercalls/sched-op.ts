@@ -39,13 +39,13 @@ export const schedOp = subops(SCHEDOP, {
 /** SCHEDOP_block (and sched_op_compat's): lets events in, then sleeps until one is pending. */
 export function block(vcpu: Vcpu): void {
   vcpu.info.upcallMask = false;
-  if (!vcpu.info.upcallPending) vcpu.isBlocked = true;
+  if (!vcpu.eventsNeedDelivery) vcpu.isBlocked = true;
 }
 
 function poll(vcpu: Vcpu, ports: bigint, count: number, timeout: bigint): void {
   if (count > MAX_POLL_PORTS) throw new XenError('EINVAL');
   vcpu.guest.check(ports, count * 4);
-  if (vcpu.info.upcallPending && !vcpu.info.upcallMask) return;
+  if (vcpu.eventsNeedDelivery) return;
   let port = 0;
   for (let i = 0; i < count; i++) {
     port = vcpu.guest.readElement(ports, u32, i);

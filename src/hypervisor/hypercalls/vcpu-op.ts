@@ -72,7 +72,8 @@ const operations: { [K in keyof typeof VCPUOP]: Operation } = {
   },
   send_nmi(_caller, target, pointer) {
     if (pointer !== 0n) throw new XenError('EINVAL');
-    target.pv.nmiPending = true;
+    if (target.hvm) target.hvm.logical.nmi();
+    else target.pv.nmiPending = true;
     unblock(target);
   },
   get_physid() {

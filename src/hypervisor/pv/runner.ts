@@ -19,9 +19,17 @@ export class PvRunner extends VcpuRunner {
     };
   }
 
-  protected select(): void {
-    this.vcpu.domain.hypervisor.processor.registers = this.registers;
-    selectAddressSpace(this.vcpu);
+  protected takeProcessor(): void {
+    const { vcpu } = this;
+    const { processor } = vcpu.domain.hypervisor;
+    processor.registers = this.registers;
+    processor.selectPhysicalMap(null);
+    processor.load(vcpu.stored);
+    selectAddressSpace(vcpu);
+  }
+
+  protected leaveProcessor(): void {
+    this.vcpu.domain.hypervisor.processor.store(this.vcpu.stored);
   }
 
   enter(): boolean {

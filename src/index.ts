@@ -8,9 +8,9 @@ export { BuildError } from './toolstack/builder/error.ts';
 export type { GuestConsole, OutputListener } from './toolstack/guest-console.ts';
 export type { GuestDomain, ShutdownName } from './toolstack/guest-domain.ts';
 export {
+  type GuestOptions,
   Host,
   type HostOptions,
-  type PvDomainOptions,
   ramForGuests,
 } from './toolstack/host.ts';
 export * from './toolstack/image/index.ts';

@@ -1,6 +1,6 @@
 // Boots of the library's machines, as reports want them: one machine a boot.
 
-import { BuildError, Host, NativeMachine, ramForGuests } from '../index.ts';
+import { BuildError, type GuestDomain, type GuestOptions, Host, NativeMachine, ramForGuests } from '../index.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
 import { HostedDomain, type Machine } from '../toolstack/machine.ts';
@@ -46,13 +46,23 @@ const STARTERS: Partial<Record<Mode, (request: BootRequest, log: (line: string) 
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     return NativeMachine.create({ image, initrd, cmdline, memoryMiB, cpus, cpu, clock, log });
   },
-  pv: async (request, log) => {
-    const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
-    const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, log });
-    const guest = host.createPvDomain({ image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus });
-    return new HostedDomain(host, guest);
-  },
+  pv: (request, log) => hosted(request, log, (host, options) => host.createPvDomain(options)),
+  pvh: (request, log) => hosted(request, log, (host, options) => host.createPvhDomain(options)),
 };
+
+/** A host with one guest. */
+async function hosted(
+  request: BootRequest,
+  log: (line: string) => void,
+  create: (host: Host, options: GuestOptions) => GuestDomain,
+): Promise<Machine> {
+  const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
+  const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, log });
+  return new HostedDomain(
+    host,
+    create(host, { image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus }),
+  );
+}
 
 /** StartDomain: a machine of its own for every boot. Rejects with BuildError where it cannot be made. */
 export async function startOnHost(request: BootRequest): Promise<BootedDomain> {

@@ -22,7 +22,9 @@ import { REAL_TIME_RUN, type Scheduler } from '../machine/schedule.ts';
 import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
 import { XsError } from '../protocols/xenstore.ts';
 import { BuildError } from './builder/error.ts';
+import { CONSOLE_GFN, STORE_GFN } from './builder/hvm-memory.ts';
 import { buildPv } from './builder/pv.ts';
+import { buildPvh } from './builder/pvh.ts';
 import { type ClockOptions, makeClock } from './clock.ts';
 import { modelByName } from './cpu-model.ts';
 import { Wakeable } from './event-loop.ts';
@@ -40,7 +42,8 @@ export interface HostOptions extends ClockOptions {
   log?: (line: string) => void;
 }
 
-export interface PvDomainOptions {
+/** A guest of any type. */
+export interface GuestOptions {
   image: KernelImage;
   initrd?: Uint8Array | null;
   cmdline?: string;
@@ -49,6 +52,17 @@ export interface PvDomainOptions {
   name?: string;
 }
 
+/** What every builder is given. */
+interface BuildOptions {
+  image: KernelImage;
+  initrd: Uint8Array | null;
+  cmdline: string;
+  pages: number;
+  storePort: number;
+  consolePort: number;
+}
+
+const GUEST_NAMES: Readonly<Record<DomainTreeSpec['type'], string>> = { pv: 'PV', pvh: 'PVH', hvm: 'PVHVM' };
 const MIB = 1 << 20;
 const PAGES_PER_MIB = 256;
 /** What a domain may own beyond its memory: libxl's slack of 1 MiB. */
@@ -117,10 +131,32 @@ export class Host {
   /**
    * Builds a PV guest, which runs with the next run(). Throws BuildError where it cannot be started, with one sentence for the user.
    */
-  createPvDomain(options: PvDomainOptions): GuestDomain {
+  createPvDomain(options: GuestOptions): GuestDomain {
+    return this.createDomain('pv', options, (domain, build) => {
+      // As libxl gives it to a PV guest without e820_host: its memory from 0 on, and no room for more.
+      domain.memoryMap = [{ address: 0n, size: BigInt(build.pages) * 4096n, type: E820.ram }];
+      const { storeMfn, consoleMfn } = buildPv(domain, build);
+      return { storeRef: storeMfn, consoleRef: consoleMfn };
+    });
+  }
+
+  /** Builds a PVH guest. Throws as createPvDomain does. */
+  createPvhDomain(options: GuestOptions): GuestDomain {
+    return this.createDomain('pvh', options, (domain, build) => {
+      buildPvh(domain, build);
+      return { storeRef: STORE_GFN, consoleRef: CONSOLE_GFN };
+    });
+  }
+
+  /** What domains of all types have in common; `build` fills the empty domain and tells where its rings are. */
+  private createDomain(
+    type: DomainTreeSpec['type'],
+    options: GuestOptions,
+    build: (domain: Domain, options: BuildOptions) => { storeRef: number; consoleRef: number },
+  ): GuestDomain {
     const { image, memoryMiB, vcpus = 1, cmdline = '', initrd = null } = options;
     if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
-      throw new BuildError(`a PV guest has 1 to ${MAX_VCPUS} processors, not ${vcpus}`);
+      throw new BuildError(`a ${GUEST_NAMES[type]} guest has 1 to ${MAX_VCPUS} processors, not ${vcpus}`);
     }
     const pages = Math.floor(memoryMiB * PAGES_PER_MIB);
     const id = this.nextDomid;
@@ -128,34 +164,32 @@ export class Host {
     const domain = this.hypervisor.createDomain({
       id,
       name: options.name ?? `domain-${id}`,
-      abi: 'pv64',
+      abi: type === 'pv' ? 'pv64' : 'hvm',
       vcpus,
       maxPages: pages + SLACK_PAGES,
       handle: uuidBytes(uuid),
     });
-    // As libxl gives it to a PV guest without e820_host: its memory from 0 on, and no room for more.
-    domain.memoryMap = [{ address: 0n, size: BigInt(pages) * 4096n, type: E820.ram }];
     try {
       const storePort = domain.events.allocUnbound(0);
       const consolePort = domain.events.allocUnbound(0);
-      const built = buildPv(domain, { image, initrd, cmdline, pages, storePort, consolePort });
+      const { storeRef, consoleRef } = build(domain, { image, initrd, cmdline, pages, storePort, consolePort });
       const tree: DomainTreeSpec = {
         domid: id,
         uuid,
         name: domain.name,
-        type: 'pv',
+        type,
         maxVcpus: vcpus,
         targetKb: memoryMiB * 1024,
         maxKb: memoryMiB * 1024,
-        store: { ringRef: built.storeMfn, port: storePort },
-        console: { ringRef: built.consoleMfn, port: consolePort },
+        store: { ringRef: storeRef, port: storePort },
+        console: { ringRef: consoleRef, port: consolePort },
         kernel: image.name,
         commandLine: cmdline,
         startTime: Number(this.hypervisor.clock.wallClockAtBoot / 1_000_000n) / 1000,
       };
       writeDomainTree(this.store.host, tree);
       const console = this.attachConsole(domain, consolePort);
-      this.store.introduce(id, built.storeMfn, storePort);
+      this.store.introduce(id, storeRef, storePort);
       const guest = new GuestDomain(domain, console, tree, this.store.host);
       this.domains.set(id, guest);
       this.nextDomid++;

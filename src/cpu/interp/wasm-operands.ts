@@ -1,15 +1,22 @@
 // Operands, registers and memory as semantic functions name them. Register operands are addresses read from the record, so one handler serves
 // all registers.
-import { Op, Type } from '../../wasm/opcodes.ts';
+import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
+import { Attr } from '../helpers/descriptors.ts';
 import { S, SEG, SEG_FIELD, SEGMENT_SIZE, STATE } from '../layout.ts';
 import type { Operand, Value, Width } from '../semantics/ops.ts';
-import { binary, constI32, load, localNode, type Node, unary } from './emitter.ts';
+import { binary, constI32, constI64, load, localNode, type Node, unary } from './emitter.ts';
 import { HINT_GENERAL, HINT_RECORD, HINT_STACK, Rec } from './record.ts';
 import { type BoundOperand, REGISTER_FILES } from './variant.ts';
 import { LOADS, STORES, WasmAccess } from './wasm-access.ts';
 import { hinted, hintOf, node, value } from './wasm-values.ts';
 
 export const ZERO = constI32(0);
+const SEGMENT_SHIFT = Math.log2(SEGMENT_SIZE);
+/** Linear addresses outside 64-bit mode have 32 bits. */
+const LINEAR_MASK = 0xffffffffn;
+/** Of a segment's attributes: present, code, expand-down, writable; and how they are where reads and writes are allowed up to the limit. */
+const ACCESS_RULES = Attr.present | Attr.code | Attr.conforming | Attr.writable;
+const WRITABLE_DATA = Attr.present | Attr.writable;
 
 export abstract class WasmOperands extends WasmAccess {
   // ---- operands
@@ -114,19 +121,34 @@ export abstract class WasmOperands extends WasmAccess {
     return local;
   }
 
-  /** Outside 64-bit mode: limit, type and wrap checks by a function of the core. */
+  /** Outside 64-bit mode: within the limit of writable data is checked inline, everything else by a function of the core. */
   protected checkedSegment(segment: Node, offset: Value, size: number, write: boolean): Value {
     this.refuseAfterCommit('a segment check');
-    const index = this.fn('segment', [Type.i32, Type.i64, Type.i32], [Type.i64]);
+    const e = this.e;
+    const from = localNode(this.asLocal(offset), Type.i64);
+    const at = this.bind(binary(Op.i32Shl, segment, constI32(SEGMENT_SHIFT), Type.i32));
+    const field = (op: number, f: number, type: ValueType): Node => load(op, at, STATE + S.segments + f, type);
+    const low = binary(Op.i64And, from, constI64(LINEAR_MASK), Type.i64);
+    const last = binary(Op.i64Add, low, constI64(BigInt(size - 1)), Type.i64);
+    const kind = binary(Op.i32And, field(Op.i32Load, SEG_FIELD.attributes, Type.i32), constI32(ACCESS_RULES), Type.i32);
+    const local = e.local(Type.i64);
+    e.push(binary(Op.i64LeU, last, field(Op.i64Load32U, SEG_FIELD.limit, Type.i64), Type.i32));
+    e.push(binary(Op.i32Eq, kind, constI32(WRITABLE_DATA), Type.i32));
+    e.op(Op.i32And);
+    e.open(Op.if);
+    const sum = binary(Op.i64Add, from, field(Op.i64Load, SEG_FIELD.base, Type.i64), Type.i64);
+    e.push(binary(Op.i64And, sum, constI64(LINEAR_MASK), Type.i64));
+    e.set(local);
+    e.else();
     this.setRecord();
-    this.e.push(segment);
-    this.e.push(node(offset));
-    this.e.i32((size << 1) | (write ? 1 : 0));
-    this.e.call(index);
-    const local = this.e.local(Type.i64);
-    this.e.set(local);
+    e.push(segment);
+    e.push(from);
+    e.i32((size << 1) | (write ? 1 : 0));
+    e.call(this.fn('segment', [Type.i32, Type.i64, Type.i32], [Type.i64]));
+    e.set(local);
     this.leaveIfPending();
-    return value(localNode(local, Type.i64));
+    e.end();
+    return value(localNode(local, Type.i64, 32));
   }
 
   bitAddress(_operand: Operand, offset: Value, size: number, write: boolean): Value {

@@ -14,6 +14,7 @@ import { CodeLookup } from './interp/code-lookup.ts';
 import { type Core, instantiateCore } from './interp/core.ts';
 import { Handlers } from './interp/handlers.ts';
 import { hotVariants } from './interp/hot.ts';
+import { FIRST_REGION, Jit, type JitOptions, TABLE_SIZE } from './jit/jit.ts';
 import { FRAME_SIZE, S, STATE } from './layout.ts';
 import type { EngineMemory, Mfn } from './memory.ts';
 import { DataAccess } from './mmu/data-access.ts';
@@ -29,11 +30,13 @@ import { CpuState } from './state.ts';
 import type { Access, Bus, Processor, ProtectedStore, Registers } from './types.ts';
 
 const USER_CPL = 3;
-const TABLE_SIZE = 1024;
 
-/** Creates a processor on an engine memory. Its registers are all zero: the user sets them up. */
-export function createProcessor(memory: EngineMemory, model: CpuModel): Processor {
-  return new InterpretingProcessor(memory, model);
+/**
+ * Creates a processor on an engine memory. Its registers are all zero: the user sets them up.
+ * @param jit how hot code is compiled; null: everything is interpreted
+ */
+export function createProcessor(memory: EngineMemory, model: CpuModel, jit: JitOptions | null = null): Processor {
+  return new InterpretingProcessor(memory, model, jit);
 }
 
 const noRegisters: Registers = {
@@ -69,11 +72,12 @@ export class InterpretingProcessor implements Processor, SystemCore {
   readonly blocks: BlockCache;
   readonly handlers: Handlers;
   readonly loop: RunLoop;
+  readonly jit: Jit | null;
   private readonly mmu: Mmu;
   private readonly linear: LinearMemory;
   private readonly code: CodeLookup;
 
-  constructor(memory: EngineMemory, model: CpuModel) {
+  constructor(memory: EngineMemory, model: CpuModel, jit: JitOptions | null = null) {
     this.memory = memory;
     this.model = model;
     this.live = new CpuState(memory.memory.buffer, STATE);
@@ -87,10 +91,18 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const hot = hotVariants(table);
     const helper = (name: string): CallableFunction => bindHelper(this, this.instruction, name);
     const core = this.makeCore(functions, hot, helper);
-    this.handlers = new Handlers(memory.memory, functions, hot, name => core.functions[name] ?? helper(name));
-    this.blocks = new BlockCache(memory, new Decoder(table, model.vendor), this.handlers, name =>
-      hasFeature(model, name),
+    this.handlers = new Handlers(
+      memory.memory,
+      functions,
+      hot,
+      name => core.functions[name] ?? helper(name),
+      FIRST_REGION,
     );
+    const decoder = new Decoder(table, model.vendor);
+    this.blocks = new BlockCache(memory, decoder, this.handlers, name => hasFeature(model, name));
+    const { live: state, blocks } = this;
+    const host = core.functions.host!;
+    this.jit = jit && new Jit({ memory, state, tlb: this.mmu.tlb, decoder, blocks, table: functions, host }, jit);
     this.code = new CodeLookup(this.live, memory, this.mmu, this.blocks, this.instruction);
     this.loop = new RunLoop(this, core, this.instruction, this.code, breakpoints);
     this.setConstants();
@@ -119,6 +131,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
         lookup: () => this.code.lookup(),
         link: record => this.code.link(record),
         checkPage: record => this.code.checkPage(record),
+        hot: header => this.jit?.hot(header),
       },
       helper,
     );

@@ -10,9 +10,11 @@ import {
   writeDomainTree,
 } from '../backends/xenstore/domain-tree.ts';
 import { XenStore } from '../backends/xenstore/store.ts';
+import type { JitOptions } from '../cpu/jit/jit.ts';
 import { EngineMemory } from '../cpu/memory.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
 import { createProcessor } from '../cpu/processor.ts';
+import type { Processor } from '../cpu/types.ts';
 import type { Domain } from '../hypervisor/domain.ts';
 import type { HostPort } from '../hypervisor/events/host-port.ts';
 import { type HostMapping, mapForHost } from '../hypervisor/grants/host-access.ts';
@@ -38,6 +40,8 @@ export interface HostOptions extends ClockOptions {
   ramBytes: number;
   /** A processor model or its name; default: the first of CPU_MODELS. */
   cpu?: CpuModel | string;
+  /** How hot code is compiled; null: everything is interpreted. Guests see no difference. */
+  jit?: JitOptions | null;
   /** The hypervisor's log: lines in Xen's form, `(XEN) ...`. */
   log?: (line: string) => void;
 }
@@ -87,6 +91,7 @@ export class Host {
   readonly scheduler: Scheduler;
   readonly store: XenStore;
   readonly cpu: CpuModel;
+  readonly processor: Processor;
   readonly domains = new Map<number, GuestDomain>();
   private readonly consoles = new Map<number, PvConsole>();
   /** What the daemons have mapped of each domain. */
@@ -103,7 +108,8 @@ export class Host {
 
   private constructor(options: HostOptions) {
     this.cpu = modelByName(options.cpu);
-    const processor = createProcessor(new EngineMemory(options.ramBytes), this.cpu);
+    const processor = createProcessor(new EngineMemory(options.ramBytes), this.cpu, options.jit ?? null);
+    this.processor = processor;
     const { clock, attach } = makeClock(options, this.cpu);
     const log = options.log ?? (() => {});
     this.hypervisor = new Hypervisor({ processor, clock, log });

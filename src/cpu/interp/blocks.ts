@@ -14,6 +14,8 @@ const MAX_BLOCK = 24;
 const BLOCK_ROOM = (MAX_BLOCK + 3) * RECORD_SIZE;
 /** Room for the block of exactly as many instructions as fuel is left, at the arena's end: used once, never cached. */
 const SCRATCH_BLOCK = RECORDS + RECORDS_SIZE - BLOCK_ROOM - RECORD_SIZE;
+/** Head.heat of what is not to be compiled. */
+export const NEVER = 0x7fffffff;
 const MAX_INSTRUCTION = 15;
 /** What a crossing instruction is taken to have in its second page, and how much of that page the decoder is shown. */
 const CROSSING_BYTES = 16;
@@ -43,6 +45,10 @@ export class BlockCache {
   /** Frames by the frame that an instruction at their end reaches into. */
   private readonly reachedFrom = new Map<Mfn, Set<Mfn>>();
   private arena = RECORDS;
+  /** Entries of a block until the JIT is told of it. */
+  heat = NEVER;
+  /** Told of frames whose blocks are dropped, and of null where all are. */
+  onDrop: (mfn: Mfn | null) => void = () => {};
   private readonly crossing = new Uint8Array(2 * CROSSING_BYTES);
   /** Counters for profiles. */
   readonly statistics = { blocks: 0, instructions: 0, dropped: 0, resets: 0 };
@@ -64,7 +70,7 @@ export class BlockCache {
     const key = keyOf(mfn, offset, mode);
     const known = this.blocks.get(key);
     if (known !== undefined) return known;
-    if (this.arena + BLOCK_ROOM > SCRATCH_BLOCK) this.reset();
+    if (this.full) this.reset();
     const header = this.arena;
     this.arena = this.decodeBlock(source, offset, mode, header, MAX_BLOCK);
     this.blocks.set(key, header);
@@ -72,6 +78,15 @@ export class BlockCache {
     this.u32[(header + Head.nextInPage) >> 2] = this.blocksOfFrame.get(mfn) ?? 0;
     this.blocksOfFrame.set(mfn, header);
     return header;
+  }
+
+  get(mfn: Mfn, offset: number, mode: number): number | undefined {
+    return this.blocks.get(keyOf(mfn, offset, mode));
+  }
+
+  /** Another block would empty the cache. */
+  get full(): boolean {
+    return this.arena + BLOCK_ROOM > SCRATCH_BLOCK;
   }
 
   /** A block of at most `count` instructions for one use. */
@@ -83,6 +98,7 @@ export class BlockCache {
   /** Empties the cache: no run() may be inside a block that goes on (the core calls lookup only between blocks). */
   reset(): void {
     this.statistics.resets++;
+    this.onDrop(null);
     this.blocks.clear();
     for (const mfn of this.blocksOfFrame.keys()) this.unmarkCode(mfn);
     this.blocksOfFrame.clear();
@@ -140,6 +156,7 @@ export class BlockCache {
 
   private finish(header: number, end: number, mfn: Mfn, offset: number, mode: number, count: number): number {
     this.u8.fill(0, header, header + HEAD_SIZE);
+    this.u32[(header + Head.heat) >> 2] = header === SCRATCH_BLOCK ? NEVER : this.heat;
     this.u32[(header + Head.count) >> 2] = count;
     this.u32[(header + Head.offset) >> 2] = offset;
     this.u32[(header + Head.page) >> 2] = mfn;
@@ -179,6 +196,7 @@ export class BlockCache {
     const first = this.blocksOfFrame.get(mfn);
     if (first === undefined) return;
     this.statistics.dropped++;
+    this.onDrop(mfn);
     for (let header = first; header; header = this.u32[(header + Head.nextInPage) >> 2]) {
       const offset = this.u32[(header + Head.offset) >> 2];
       this.blocks.delete(keyOf(mfn, offset, this.u32[(header + Head.mode) >> 2]));

@@ -22,6 +22,8 @@ export interface CoreImports {
   link(record: number): void;
   /** A HANDLER_CHECK_PAGE record: 1 if the next page is still the frame it was decoded from. */
   checkPage(record: number): number;
+  /** A block has been entered as often as its heat said. */
+  hot(header: number): void;
 }
 
 const LOADS: Record<Width, number> = { 8: Op.i64Load8U, 16: Op.i64Load16U, 32: Op.i64Load32U, 64: Op.i64Load };
@@ -33,7 +35,7 @@ const { i32, i64 } = Type;
 export interface Core {
   /** Runs from S.rip with an i32 of fuel; gives a RunResult; what is left of the fuel stands in S.fuel. */
   run(fuel: number): number;
-  /** What out-of-line handlers call beside helpers: loadN, updateN, storeN, store128. */
+  /** What generated code calls beside helpers: loadN, updateN, storeN, store128, host. */
   functions: Readonly<Record<string, CallableFunction | undefined>>;
 }
 
@@ -64,6 +66,7 @@ export function instantiateCore(
   declare('lookup', [], [i32], imports.lookup);
   declare('link', [i32], [], imports.link);
   declare('checkPage', [i32], [i32], imports.checkPage);
+  declare('hot', [i32], [], imports.hot);
 
   // a dry pass finds the helpers that inline variants import, since imports come first
   const helpers = new Map<string, { params: ValueType[]; results: ValueType[] }>();
@@ -91,6 +94,8 @@ export function instantiateCore(
     if (index === undefined) throw new Error(`the core has no function ${name}`);
     return index;
   };
+  m.export('host', m.define(hostOf(known)));
+  functions.push('host');
   const handlerType = m.typeIndex(signature([i32], [i32]));
   const body = emitRun(inline, resolve, handlerType);
   m.export('run', m.define({ name: 'run', signature: signature([i32], [i32]), locals: body.locals, code: body.code }));
@@ -99,6 +104,19 @@ export function instantiateCore(
   for (const name of functions) exported[name] = instance.exports[name] as CallableFunction;
   exported.store128 = imports.store128;
   return { run: instance.exports.run as Core['run'], functions: exported };
+}
+
+/** host (va, bytes, kind): fills the TLB for an access; its engine-memory address, or 0 for everything special. */
+function hostOf(known: Map<string, number>) {
+  const e = new Emitter(3);
+  e.get(0);
+  e.op(Op.i32WrapI64);
+  e.get(0);
+  e.op(Op.i64Const, 32, Op.i64ShrU, Op.i32WrapI64);
+  e.get(1);
+  e.get(2);
+  e.call(known.get('fill')!);
+  return { name: 'host', signature: signature([i64, i32, i32], [i32]), locals: e.locals, code: e.code };
 }
 
 /** load/update (va, hint) -> value; store (va, value, hint): the TLB is filled and the access done, or a special function does it. */

@@ -32,10 +32,11 @@ export class Emitter {
     return released ?? this.paramCount + this.locals.push(type) - 1;
   }
 
-  /** Locals from `mark` on are free for the next user: handlers of one function do not overlap in time. */
-  releaseAll(since: number): void {
+  /** Locals from `since` on, but those to keep, are free for the next user: what they served is over. */
+  releaseAll(since: number, keep?: ReadonlySet<number>): void {
     this.free.clear();
     for (let i = since; i < this.locals.length; i++) {
+      if (keep?.has(this.paramCount + i)) continue;
       const type = this.locals[i];
       const list = this.free.get(type);
       if (list) list.push(this.paramCount + i);

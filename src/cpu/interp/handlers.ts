@@ -129,18 +129,22 @@ export class Handlers {
   private readonly table: WebAssembly.Table;
   private readonly memory: WebAssembly.Memory;
   private readonly imports: HandlerImports;
+  private readonly room: number;
 
   /**
    * @param inline variants that the main function handles itself, in the order of their cases
    * @param imports resolves the functions that handlers import
+   * @param room elements of the table that are the handlers'
    */
   constructor(
     memory: WebAssembly.Memory,
     table: WebAssembly.Table,
     inline: readonly { row: Row; variant: Variant }[],
     imports: HandlerImports,
+    room: number,
   ) {
     this.memory = memory;
+    this.room = room;
     this.table = table;
     this.imports = imports;
     inline.forEach(({ row, variant }, i) => {
@@ -169,7 +173,7 @@ export class Handlers {
   private make(row: Row, variant: Variant): number {
     const id = this.nextId++;
     const handler = compileHandler(this.memory, row, variant, this.imports);
-    if (id >= this.table.length) this.table.grow(Math.max(256, id - this.table.length + 1));
+    if (id >= this.room) throw new Error('the function table has no room for another handler');
     this.table.set(id, handler);
     this.names[id] = describe(row, variant);
     return id;

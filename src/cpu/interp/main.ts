@@ -30,6 +30,16 @@ export const RunResult = {
   fuel: 1,
 } as const;
 
+/** What a compiled region gives: a record at which the interpreter takes over in S.block, or one of these. */
+export const RegionResult = {
+  /** S.pending is set; S.record and S.block are the instruction's. */
+  left: 0,
+  /** S.rip is where it goes on. */
+  jump: 1,
+} as const;
+/** Fuel that a region wants on entry and at every turn of a loop: what lies between two checks is shorter. */
+export const MIN_FUEL = 512;
+
 /** Locals of run(): parameters fuel and pc first. */
 const FUEL = 0;
 const PC = 1;
@@ -54,7 +64,7 @@ export function emitRun(
   const jumpLoop = e.depth; // again: look up S.rip
   e.open(Op.block);
   const jump = e.depth;
-  emitJump(e, fn);
+  emitJump(e, fn, jumpLoop, handlerType);
   e.open(Op.loop);
   const next = e.depth;
 
@@ -80,7 +90,13 @@ export function emitRun(
       x.op(Op.i32Sub);
       x.i32(0);
       x.op(Op.i32GeS);
+      // what is compiled is entered by the jump cache
+      x.get(link);
+      x.memory(Op.i32Load, Head.heat);
+      x.i32(0);
+      x.op(Op.i32Ne, Op.i32And);
       x.open(Op.if);
+      emitCool(x, link);
       emitRefund(x);
       x.get(FUEL);
       x.get(link);
@@ -188,8 +204,8 @@ export function emitRun(
   return e;
 }
 
-/** Finds the block at S.rip (jump cache, else lookup), pays for it and enters it. */
-function emitJump(e: Emitter, fn: FunctionIndex): void {
+/** Finds the block at S.rip (jump cache, else lookup), pays for it and enters it: its compiled region, or its first record. */
+function emitJump(e: Emitter, fn: FunctionIndex, jumpLoop: number, regionType: number): void {
   e.i32(0);
   e.memory(Op.i64Load, STATE + S.rip);
   e.tee(RIP);
@@ -238,11 +254,6 @@ function emitJump(e: Emitter, fn: FunctionIndex): void {
   e.open(Op.if);
   returnFromRun(e, RunResult.fuel);
   e.end();
-  e.get(FUEL);
-  e.get(BLOCK);
-  e.memory(Op.i32Load, Head.count);
-  e.op(Op.i32Sub);
-  e.set(FUEL);
   e.i32(0);
   // RIP of the page's start: CS need not begin at one
   e.get(RIP);
@@ -250,10 +261,96 @@ function emitJump(e: Emitter, fn: FunctionIndex): void {
   e.memory(Op.i64Load32U, Head.offset);
   e.op(Op.i64Sub);
   e.memory(Op.i64Store, STATE + S.ripBase);
+  e.open(Op.block);
+  const entered = e.depth;
+  e.get(BLOCK);
+  e.memory(Op.i32Load, Head.heat);
+  e.open(Op.if);
+  emitCool(e, BLOCK);
+  e.else();
+  emitRegion(e, fn, entered, jumpLoop, regionType);
+  e.end();
   e.get(BLOCK);
   e.i32(HEAD_SIZE);
   e.op(Op.i32Add);
   e.set(PC);
+  e.get(FUEL);
+  e.get(BLOCK);
+  e.memory(Op.i32Load, Head.count);
+  e.op(Op.i32Sub);
+  e.set(FUEL);
+  e.end();
+}
+
+/** One more entry of the block whose header is in a local. */
+function emitCool(e: Emitter, header: number): void {
+  e.get(header);
+  e.get(header);
+  e.memory(Op.i32Load, Head.heat);
+  e.i32(1);
+  e.op(Op.i32Sub);
+  e.memory(Op.i32Store, Head.heat);
+}
+
+/** Runs the compiled region of the block, where there is one and fuel enough; it may have ended within another block. */
+function emitRegion(e: Emitter, fn: FunctionIndex, entered: number, jumpLoop: number, regionType: number): void {
+  e.get(FUEL);
+  e.i32(MIN_FUEL);
+  e.op(Op.i32GeS);
+  e.open(Op.if);
+  e.get(BLOCK);
+  e.memory(Op.i32Load, Head.compiled);
+  e.tee(NEXT);
+  e.open(Op.if);
+  e.get(FUEL);
+  e.get(NEXT);
+  e.code.push(Op.callIndirect);
+  pushU32(e.code, regionType);
+  e.code.push(0);
+  e.set(NEXT);
+  e.i32(0);
+  e.memory(Op.i32Load, STATE + S.fuel);
+  e.set(FUEL);
+  e.get(NEXT);
+  e.i32(RegionResult.jump);
+  e.op(Op.i32Eq);
+  e.br(jumpLoop, Op.brIf);
+  e.get(NEXT);
+  e.op(Op.i32Eqz);
+  e.open(Op.if);
+  returnFromRun(e, RunResult.left);
+  e.end();
+  // the interpreter takes over at a record, and pays for what is left of its block
+  e.get(NEXT);
+  e.set(PC);
+  e.i32(0);
+  e.memory(Op.i32Load, STATE + S.block);
+  e.tee(BLOCK);
+  e.memory(Op.i32Load, Head.count);
+  e.get(PC);
+  e.get(BLOCK);
+  e.op(Op.i32Sub);
+  e.i32(RECORD_SHIFT);
+  e.op(Op.i32ShrU, Op.i32Sub);
+  e.i32(1);
+  e.op(Op.i32Add);
+  e.tee(NEXT);
+  e.get(FUEL);
+  e.op(Op.i32GtS);
+  e.open(Op.if);
+  setRipFromRecord(e);
+  e.br(jumpLoop);
+  e.end();
+  e.get(FUEL);
+  e.get(NEXT);
+  e.op(Op.i32Sub);
+  e.set(FUEL);
+  e.br(entered);
+  e.else();
+  e.get(BLOCK);
+  e.call(fn('hot', [i32], []));
+  e.end();
+  e.end();
 }
 
 function movePc(e: Emitter, bytes: number): void {

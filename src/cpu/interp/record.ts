@@ -29,12 +29,14 @@ export const LINK_NEVER = 1;
 
 /** Fields of a block header. */
 export const Head = {
+  heat: 0, // u32: entries until the JIT is told of the block; 0 = it was told, see `compiled`
   count: 28, // u32: instructions in the block, all of which are paid for on entry (HANDLER_CHECK_PAGE records have it too)
   offset: 4, // u32: RIP of the first instruction - S.ripBase
   page: 8, // u32: machine frame of the first byte
   mode: 12, // u32
   nextInPage: 16, // u32: next block of the frame, or 0
   bytes: 20, // u32: length of the header and the records in bytes
+  compiled: 24, // u32: element of the function table that has the compiled region which begins here, or 0
 } as const;
 
 export const HEAD_SIZE = RECORD_SIZE;

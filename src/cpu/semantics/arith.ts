@@ -1,6 +1,6 @@
 // Integer addition, subtraction, comparison and logic (SDM Vol. 2: ADC ADD AND CMP DEC INC NEG NOT OR SBB SUB TEST XADD XOR CMPXCHG).
 import { S } from '../layout.ts';
-import { addFlags, keepCarry, logicFlags, subFlags } from './flag-updates.ts';
+import { addFlags, differenceFlags, keepCarry, logicFlags, subFlags } from './flag-updates.ts';
 import type { Operand, Ops, Value, Width } from './ops.ts';
 
 export function add(o: Ops, w: Width, dst: Operand, src: Operand): void {
@@ -24,7 +24,7 @@ export function sub(o: Ops, w: Width, dst: Operand, src: Operand): void {
   const x = o.update(dst, w);
   const z = o.let(o.bin('sub', x, y));
   o.write(dst, w, z);
-  o.setFlags(subFlags(o, w, x, y, z));
+  o.setFlags(differenceFlags(o, w, x, y, z));
 }
 
 export function sbb(o: Ops, w: Width, dst: Operand, src: Operand): void {
@@ -39,7 +39,7 @@ export function cmp(o: Ops, w: Width, a: Operand, b: Operand): void {
   const y = o.read(b, w);
   const x = o.read(a, w);
   const z = o.let(o.bin('sub', x, y));
-  o.setFlags(subFlags(o, w, x, y, z));
+  o.setFlags(differenceFlags(o, w, x, y, z));
 }
 
 type Logic = 'and' | 'or' | 'xor';
@@ -130,7 +130,7 @@ export function cmpxchg(o: Ops, w: Width, dst: Operand, src: Operand): void {
       () => o.setReg(RAX, w, x),
     );
   }
-  o.setFlags(subFlags(o, w, a, x, z));
+  o.setFlags(differenceFlags(o, w, a, x, z));
 }
 
 /** CMPXCHG8B (w = 32) and CMPXCHG16B (w = 64): only ZF changes. */

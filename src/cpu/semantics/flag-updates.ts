@@ -27,6 +27,11 @@ export function subFlags(o: Ops, w: Width, x: Value, y: Value, z: Value): FlagUp
   return { result: o.sext(w, z), aux: auxFromCarries(o, w, borrows) };
 }
 
+/** Flags of z = x - y with no borrow in, x and y being zero-extended. */
+export function differenceFlags(o: Ops, w: Width, x: Value, y: Value, z: Value): FlagUpdate {
+  return { ...subFlags(o, w, x, y, z), difference: { w, x, y } };
+}
+
 /** CF = OF = AF = 0. */
 export function logicFlags(o: Ops, w: Width, z: Value): FlagUpdate {
   return { result: o.sext(w, z), aux: o.const(0) };

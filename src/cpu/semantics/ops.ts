@@ -57,6 +57,8 @@ export interface FlagUpdate {
   result: Value;
   /** ccAux: CF at bit 63, CF^OF at bit 62, AF at bit 3. */
   aux: Value;
+  /** Where the flags are those of x - y at a width (both zero-extended), a back end may compare instead of looking at borrows. */
+  difference?: { w: Width; x: Value; y: Value };
 }
 
 export interface Ops {

@@ -14,7 +14,7 @@ import { CodeLookup } from './interp/code-lookup.ts';
 import { type Core, instantiateCore } from './interp/core.ts';
 import { Handlers } from './interp/handlers.ts';
 import { hotVariants } from './interp/hot.ts';
-import { FIRST_REGION, Jit, type JitOptions, TABLE_SIZE } from './jit/jit.ts';
+import { FIRST_REGION, JIT_DEFAULTS, Jit, type JitOptions, TABLE_SIZE } from './jit/jit.ts';
 import { FRAME_SIZE, S, STATE } from './layout.ts';
 import type { EngineMemory, Mfn } from './memory.ts';
 import { DataAccess } from './mmu/data-access.ts';
@@ -90,7 +90,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const functions = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     const hot = hotVariants(table);
     const helper = (name: string): CallableFunction => bindHelper(this, this.instruction, name);
-    const core = this.makeCore(functions, hot, helper);
+    const core = this.makeCore(functions, hot, helper, jit?.minFuel ?? JIT_DEFAULTS.minFuel);
     this.handlers = new Handlers(
       memory.memory,
       functions,
@@ -113,6 +113,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     functions: WebAssembly.Table,
     hot: ReturnType<typeof hotVariants>,
     helper: (name: string) => CallableFunction,
+    minFuel: number,
   ): Core {
     const { data, instruction } = this;
     const unsigned = (linear: bigint): bigint => BigInt.asUintN(64, linear);
@@ -134,6 +135,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
         hot: header => this.jit?.hot(header),
       },
       helper,
+      minFuel,
     );
   }
 

@@ -43,6 +43,7 @@ export interface Core {
  * Builds and instantiates the core.
  * @param inline the variants that become cases of the loop
  * @param helper resolves helpers that inline variants call
+ * @param minFuel see emitRun
  */
 export function instantiateCore(
   memory: WebAssembly.Memory,
@@ -50,6 +51,7 @@ export function instantiateCore(
   inline: readonly { row: Row; variant: Variant }[],
   imports: CoreImports,
   helper: (name: string) => CallableFunction,
+  minFuel: number,
 ): Core {
   const m = new ModuleBuilder();
   const environment: Record<string, WebAssembly.ImportValue> = { memory, table };
@@ -74,7 +76,7 @@ export function instantiateCore(
     if (name.startsWith('helper:') || name === 'segment') helpers.set(name, { params, results });
     return 0;
   };
-  emitRun(inline, collect, 0);
+  emitRun(inline, collect, 0, minFuel);
   for (const [name, { params, results }] of helpers) declare(name, params, results, helper(name));
   const pages = memory.buffer.byteLength >>> 16;
   m.importMemory('e', 'memory', pages, pages);
@@ -97,7 +99,7 @@ export function instantiateCore(
   m.export('host', m.define(hostOf(known)));
   functions.push('host');
   const handlerType = m.typeIndex(signature([i32], [i32]));
-  const body = emitRun(inline, resolve, handlerType);
+  const body = emitRun(inline, resolve, handlerType, minFuel);
   m.export('run', m.define({ name: 'run', signature: signature([i32], [i32]), locals: body.locals, code: body.code }));
   const instance = new WebAssembly.Instance(new WebAssembly.Module(m.build()), { e: environment });
   const exported: Record<string, CallableFunction> = {};

@@ -37,8 +37,6 @@ export const RegionResult = {
   /** S.rip is where it goes on. */
   jump: 1,
 } as const;
-/** Fuel that a region wants on entry and at every turn of a loop: what lies between two checks is shorter. */
-export const MIN_FUEL = 512;
 
 /** Locals of run(): parameters fuel and pc first. */
 const FUEL = 0;
@@ -48,11 +46,15 @@ const NEXT = 3;
 const RIP = 4;
 const FIXED_LOCALS: ValueType[] = [i32, i32, i64];
 
-/** The body of run(fuel). `fn` resolves the functions it calls, handlerType is the index of out-of-line handlers' signature. */
+/**
+ * The body of run(fuel). `fn` resolves the functions it calls, handlerType is the index of out-of-line handlers' signature.
+ * @param minFuel what a compiled region wants: no path in it is longer without a check of the fuel
+ */
 export function emitRun(
   inline: readonly { row: Row; variant: Variant }[],
   fn: FunctionIndex,
   handlerType: number,
+  minFuel: number,
 ): Emitter {
   const e = new Emitter(1);
   for (const t of [i32, ...FIXED_LOCALS]) e.local(t);
@@ -64,7 +66,7 @@ export function emitRun(
   const jumpLoop = e.depth; // again: look up S.rip
   e.open(Op.block);
   const jump = e.depth;
-  emitJump(e, fn, jumpLoop, handlerType);
+  emitJump(e, fn, jumpLoop, handlerType, minFuel);
   e.open(Op.loop);
   const next = e.depth;
 
@@ -205,7 +207,7 @@ export function emitRun(
 }
 
 /** Finds the block at S.rip (jump cache, else lookup), pays for it and enters it: its compiled region, or its first record. */
-function emitJump(e: Emitter, fn: FunctionIndex, jumpLoop: number, regionType: number): void {
+function emitJump(e: Emitter, fn: FunctionIndex, jumpLoop: number, regionType: number, minFuel: number): void {
   e.i32(0);
   e.memory(Op.i64Load, STATE + S.rip);
   e.tee(RIP);
@@ -268,7 +270,7 @@ function emitJump(e: Emitter, fn: FunctionIndex, jumpLoop: number, regionType: n
   e.open(Op.if);
   emitCool(e, BLOCK);
   e.else();
-  emitRegion(e, fn, entered, jumpLoop, regionType);
+  emitRegion(e, fn, entered, jumpLoop, regionType, minFuel);
   e.end();
   e.get(BLOCK);
   e.i32(HEAD_SIZE);
@@ -293,9 +295,16 @@ function emitCool(e: Emitter, header: number): void {
 }
 
 /** Runs the compiled region of the block, where there is one and fuel enough; it may have ended within another block. */
-function emitRegion(e: Emitter, fn: FunctionIndex, entered: number, jumpLoop: number, regionType: number): void {
+function emitRegion(
+  e: Emitter,
+  fn: FunctionIndex,
+  entered: number,
+  jumpLoop: number,
+  regionType: number,
+  minFuel: number,
+): void {
   e.get(FUEL);
-  e.i32(MIN_FUEL);
+  e.i32(minFuel);
   e.op(Op.i32GeS);
   e.open(Op.if);
   e.get(BLOCK);
@@ -347,8 +356,10 @@ function emitRegion(e: Emitter, fn: FunctionIndex, entered: number, jumpLoop: nu
   e.set(FUEL);
   e.br(entered);
   e.else();
+  // told of it, the JIT compiles it or sets its heat
   e.get(BLOCK);
   e.call(fn('hot', [i32], []));
+  e.br(jumpLoop);
   e.end();
   e.end();
 }

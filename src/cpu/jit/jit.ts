@@ -22,11 +22,13 @@ export interface JitOptions {
   heat: number;
   /** Regions to a module. */
   batch: number;
+  /** Fuel that a region wants on entry and at every turn of a loop; no more instructions are in a region, so that none runs out between. */
+  minFuel: number;
   /** Told of every region that is compiled: for dumps. */
   onCompile?: (region: Region, code: readonly number[]) => void;
 }
 
-export const JIT_DEFAULTS: JitOptions = { heat: 1000, batch: 8 };
+export const JIT_DEFAULTS: JitOptions = { heat: 1000, batch: 8, minFuel: 512 };
 
 /** Elements of the function table from here on are regions; handlers stand below. */
 export const FIRST_REGION = 4096;
@@ -104,7 +106,7 @@ export class Jit {
     for (const request of requests) {
       const touched: Touched = { used: 0, modified: 0 };
       const region = this.regionAt(request, touched);
-      if (region && region.instructions > 1) found.push({ region, touched });
+      if (region && region.instructions >= Math.min(2, this.options.minFuel)) found.push({ region, touched });
       else {
         this.statistics.refused++;
         this.setHead(request.header, Head.heat, NEVER);
@@ -148,7 +150,7 @@ export class Jit {
         return planned;
       },
     };
-    return discover(sources, this.head(header, Head.offset), mode);
+    return discover(sources, this.head(header, Head.offset), mode, this.options.minFuel);
   }
 
   private compile(found: readonly { region: Region; touched: Touched }[]): void {
@@ -174,7 +176,7 @@ export class Jit {
     m.importMemory('e', 'memory', pages, pages);
     const callees = { fill, handler: (id: number) => handlers.get(id) ?? null };
     found.forEach(({ region, touched }, i) => {
-      const { locals, code } = translate(region, memory, touched, callees);
+      const { locals, code } = translate(region, memory, touched, callees, this.options.minFuel);
       this.options.onCompile?.(region, code);
       const name = `region ${region.entry.header.toString(16)}`;
       m.export(`r${i}`, m.define({ name, signature: REGION_SIGNATURE, locals, code }));

@@ -12,8 +12,6 @@ import { callRelative, ret, retPop } from '../semantics/stack.ts';
 import type { Effects, Ending } from './jit-ops.ts';
 
 const MAX_BLOCKS = 96;
-/** No path without a check of the fuel is longer: below MIN_FUEL of interp/main.ts. */
-const MAX_INSTRUCTIONS = 480;
 const MAX_CALL_DEPTH = 4;
 /** Share of the entry's entries below which a block is left out. */
 const RARE = 1 / 64;
@@ -87,21 +85,26 @@ export interface CodeSources {
 
 const LEAVES: Effects = { readsFlags: true, setsFlags: false, mayLeave: true };
 
-/** @param offset of the entry's first instruction in its page */
-export function discover(sources: CodeSources, offset: number, mode: number): Region | null {
-  return new Discovery(sources, mode).run(offset);
+/**
+ * @param offset of the entry's first instruction in its page
+ * @param limit most instructions
+ */
+export function discover(sources: CodeSources, offset: number, mode: number, limit: number): Region | null {
+  return new Discovery(sources, mode, limit).run(offset);
 }
 
 class Discovery {
   private readonly sources: CodeSources;
   private readonly mode: number;
+  private readonly limit: number;
   private readonly known = new Map<string, RegionBlock>();
   private readonly blocks: RegionBlock[] = [];
   private readonly pages = new Map<number, Mfn | null>();
   private readonly queue: RegionBlock[] = [];
   private instructions = 0;
 
-  constructor(sources: CodeSources, mode: number) {
+  constructor(sources: CodeSources, mode: number, limit: number) {
+    this.limit = limit;
     this.sources = sources;
     this.mode = mode;
   }
@@ -132,7 +135,7 @@ class Discovery {
     const key = `${offset} ${keyOf(calls)}`;
     const known = this.known.get(key);
     if (known) return known;
-    if (this.blocks.length >= MAX_BLOCKS || this.instructions >= MAX_INSTRUCTIONS) return null;
+    if (this.blocks.length >= MAX_BLOCKS || this.instructions >= this.limit) return null;
     if (entries < (this.blocks[0]?.entries ?? 0) * RARE) return null;
     const mfn = this.frameOf(pageOf(offset));
     if (mfn === null) return null;
@@ -173,7 +176,7 @@ class Discovery {
       entries,
     };
     for (let i = 0; i < block.count && block.ending === null; i++) {
-      if (this.instructions >= MAX_INSTRUCTIONS) break;
+      if (this.instructions >= this.limit) break;
       const record = header + HEAD_SIZE + i * RECORD_SIZE;
       const handler = u16[(record + Rec.handler) >> 1];
       const inPage = u16[(record + Rec.offset) >> 1];

@@ -5,7 +5,7 @@ import { signature } from '../../wasm/module.ts';
 import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import type { Instruction } from '../decode/decoder.ts';
 import { boundOperands } from '../interp/handlers.ts';
-import { MIN_FUEL, RegionResult } from '../interp/main.ts';
+import { RegionResult } from '../interp/main.ts';
 import { HEAD_SIZE } from '../interp/record.ts';
 import { FRAME_SIZE, RECORD_SIZE, S, STATE, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, UnitTrap } from '../layout.ts';
 import type { EngineMemory } from '../memory.ts';
@@ -87,8 +87,14 @@ function emitInstruction(o: JitOps, { row, width, memory }: Instruction, code: C
 }
 
 /** @param touched the registers that the region's instructions read or write */
-export function translate(region: Region, memory: EngineMemory, touched: Touched, callees: Callees): Translated {
-  return new Translation(region, memory, touched, callees).run();
+export function translate(
+  region: Region,
+  memory: EngineMemory,
+  touched: Touched,
+  callees: Callees,
+  minFuel: number,
+): Translated {
+  return new Translation(region, memory, touched, callees, minFuel).run();
 }
 
 class Translation implements Surroundings {
@@ -108,11 +114,13 @@ class Translation implements Surroundings {
   private readonly used: number;
   private readonly modified: number;
   private readonly firstFree: number;
+  private readonly minFuel: number;
   private exit = 0;
   private block: RegionBlock;
   private index = 0;
 
-  constructor(region: Region, memory: EngineMemory, touched: Touched, callees: Callees) {
+  constructor(region: Region, memory: EngineMemory, touched: Touched, callees: Callees, minFuel: number) {
+    this.minFuel = minFuel;
     const { code } = this;
     this.region = region;
     this.memory = memory;
@@ -162,16 +170,16 @@ class Translation implements Surroundings {
     this.registers.loadAll(this.used);
   }
 
-  /** LIMIT = max(FUEL - TURN, MIN_FUEL) */
+  /** LIMIT = max(FUEL - TURN, this.minFuel) */
   private emitLimit(): void {
     const { code } = this;
     code.get(FUEL);
     code.i32(TURN);
     code.op(Op.i32Sub);
     code.tee(LIMIT);
-    code.i32(MIN_FUEL);
+    code.i32(this.minFuel);
     code.get(LIMIT);
-    code.i32(MIN_FUEL);
+    code.i32(this.minFuel);
     code.op(Op.i32GtS, Op.select);
     code.set(LIMIT);
   }

@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import { Decoder, type Instruction } from '../../../src/cpu/decode/decoder.ts';
 import type { Row } from '../../../src/cpu/decode/row.ts';
 import { createEncodingTable } from '../../../src/cpu/encodings/index.ts';
+import type { JitOptions } from '../../../src/cpu/jit/jit.ts';
 import { ModeBit, R, S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../../../src/cpu/layout.ts';
 import type { CpuState } from '../../../src/cpu/state.ts';
 import { fill, Kind } from '../../oracle/initial-state.ts';
@@ -260,9 +261,17 @@ export interface Outcome {
 
 const describe = (row: Row): string => `${row.pattern} ${row.operands.map(o => `${o.source}${o.size}`).join(',')}`;
 
-/** @param most failures after which no more rows are looked at */
-export function runGroup(group: string, profiles: readonly Profile[], most = Number.POSITIVE_INFINITY): Outcome {
-  const twins = new Twins();
+/**
+ * @param most failures after which no more rows are looked at
+ * @param jit the interpreter's second tier
+ */
+export function runGroup(
+  group: string,
+  profiles: readonly Profile[],
+  most = Number.POSITIVE_INFINITY,
+  jit: JitOptions | null = null,
+): Outcome {
+  const twins = new Twins(jit);
   const outcome: Outcome = { cases: 0, failures: [], unreachable: [], missing: [] };
   for (const row of table.rows.filter(r => groupOf(r) === group)) {
     if (outcome.failures.length >= most) break;

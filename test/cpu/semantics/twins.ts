@@ -1,6 +1,7 @@
 // Two processors with the same machine state, one of which interprets and one of which evaluates, and the comparison of what they left.
 import { Evaluator } from '../../../src/cpu/eval/evaluator.ts';
 import { Exit } from '../../../src/cpu/exits.ts';
+import type { JitOptions } from '../../../src/cpu/jit/jit.ts';
 import { S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../../../src/cpu/layout.ts';
 import { EngineMemory } from '../../../src/cpu/memory.ts';
 import { InterpretingProcessor } from '../../../src/cpu/processor.ts';
@@ -96,9 +97,9 @@ function mixed(n: number | bigint): bigint {
   return BigInt.asUintN(64, (BigInt(n) + 1n) * 0x9e3779b97f4a7c15n);
 }
 
-function newTwin(): Twin {
+function newTwin(jit: JitOptions | null = null): Twin {
   const memory = new EngineMemory(RAM_FRAMES * FRAME);
-  const processor = new InterpretingProcessor(memory, testModel());
+  const processor = new InterpretingProcessor(memory, testModel(), jit);
   const world: World = { log: [] };
   const note = <T>(what: string, result: T): T => {
     world.log.push(`${what} ${result}`);
@@ -191,11 +192,13 @@ interface Left {
 }
 
 export class Twins {
-  readonly interpreting = newTwin();
+  readonly interpreting: Twin;
   private readonly evaluating = newTwin();
   private readonly pristine = pristineRam();
 
-  constructor() {
+  /** @param jit the interpreting twin's second tier */
+  constructor(jit: JitOptions | null = null) {
+    this.interpreting = newTwin(jit);
     new Evaluator(this.evaluating.processor).install();
   }
 

@@ -1,4 +1,6 @@
 // A bare PC with a kernel in its RAM: no hypervisor, the kernel has the machine's processors and chips to itself.
+
+import type { BlockSource } from '../backends/block/source.ts';
 import { EngineMemory } from '../cpu/memory.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
 import { createProcessor } from '../cpu/processor.ts';
@@ -10,6 +12,8 @@ import { Pc } from '../machine/pc.ts';
 import { registersOf, stackOf } from '../machine/processor/registers.ts';
 import { REAL_TIME_RUN, Scheduler } from '../machine/schedule.ts';
 import type { Clock } from '../machine/time/clock.ts';
+import { VirtioBlock } from '../machine/virtio/block.ts';
+import { addVirtio } from '../machine/virtio/pci-device.ts';
 import { BuildError } from './builder/error.ts';
 import { enterLinux, loadLinux } from './builder/linux-boot.ts';
 import { type ClockOptions, makeClock } from './clock.ts';
@@ -29,6 +33,8 @@ export interface NativeMachineOptions extends ClockOptions {
   cpus?: number;
   /** A processor model or its name; default: the first of CPU_MODELS. */
   cpu?: CpuModel | string;
+  /** Disks, virtio-blk devices in this order. */
+  disks?: readonly BlockSource[];
   /** What the machine has to say beside the console: why it ended, devices that gave up on a guest. */
   log?: (line: string) => void;
 }
@@ -83,6 +89,8 @@ export class NativeMachine implements Machine {
       options.clock === 'real' ? REAL_TIME_RUN : undefined,
     );
     attach(this.scheduler);
+    const devices = { memory: pc.physical, later: (work: () => void) => hostEvents.raise(work), log: this.log };
+    for (const source of options.disks ?? []) addVirtio(pc.pci, new VirtioBlock(devices, { source }));
     pc.runFirmware(pc.localApics.map(apic => apic.initialId));
     const entry = loadLinux(pc.physical, { image, initrd, cmdline, map: pc.memoryMap, rsdp: pc.rsdp });
     enterLinux(pc.processors[0].cpu, entry);

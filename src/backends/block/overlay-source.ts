@@ -21,7 +21,7 @@ export class OverlaySource implements BlockSource {
   private readonly base: BlockSource;
   private readonly top: MemorySource;
   /** Blocks that are in `top`. */
-  private readonly ours = new Set<number>();
+  private readonly ours: Bitmap;
 
   /** The base is the overlay's from now on: nobody may write to it, and closing closes it. */
   constructor(base: BlockSource) {
@@ -29,12 +29,13 @@ export class OverlaySource implements BlockSource {
     this.size = base.size;
     this.sectorSize = base.sectorSize;
     this.isImmediate = base.isImmediate;
+    this.ours = new Bitmap(Math.ceil(base.size / BLOCK));
     this.top = new MemorySource({ size: base.size, sectorSize: base.sectorSize });
   }
 
   /** Bytes that differ from the base, or could. */
   get changed(): number {
-    return this.ours.size * BLOCK;
+    return this.ours.count * BLOCK;
   }
 
   read(offset: number, into: readonly Uint8Array[], done: BlockDone): void {
@@ -65,9 +66,9 @@ export class OverlaySource implements BlockSource {
     done(null);
   }
 
-  /** Whole blocks read as zeros afterwards, and their memory is free. */
+  /** What was written here reads as zeros afterwards, and its memory is free; what is the base's stays. */
   discard(offset: number, length: number, done: BlockDone): void {
-    this.writeZeroes(offset, length, done);
+    this.top.discard(offset, length, done);
   }
 
   writeZeroes(offset: number, length: number, done: BlockDone): void {
@@ -83,7 +84,6 @@ export class OverlaySource implements BlockSource {
   close(): void {
     this.base.close();
     this.top.close();
-    this.ours.clear();
   }
 
   private take(offset: number, length: number): void {
@@ -125,6 +125,25 @@ export class OverlaySource implements BlockSource {
       at = stop;
     }
     return runs;
+  }
+}
+
+class Bitmap {
+  count = 0;
+  private readonly bytes: Uint8Array;
+
+  constructor(bits: number) {
+    this.bytes = new Uint8Array(Math.ceil(bits / 8));
+  }
+
+  has(bit: number): boolean {
+    return (this.bytes[bit >> 3] & (1 << (bit & 7))) !== 0;
+  }
+
+  add(bit: number): void {
+    if (this.has(bit)) return;
+    this.bytes[bit >> 3] |= 1 << (bit & 7);
+    this.count++;
   }
 }
 

@@ -77,6 +77,13 @@ export class BackendDevice {
     else this.#show(XENBUS_STATE.closing);
   }
 
+  /** Writes nodes while it serves, and the state once more, at which the front end looks again: a disk's new size. */
+  announce(nodes: Record<string, string>): void {
+    if (this.#stopped) return;
+    this.#writeAll(nodes);
+    if (this.#state === XENBUS_STATE.connected) this.#store.write(`${this.#backendPath}/state`, String(this.#state));
+  }
+
   /** Gives everything back at once, whatever the front end does: its domain goes away. Writes nothing any more. */
   stop(): void {
     if (this.#stopped) return;

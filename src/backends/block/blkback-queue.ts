@@ -43,8 +43,9 @@ export class BlkbackQueue {
   private isOpen = true;
   private isServing = false;
   private inFlight = 0;
-  /** A barrier that waits until all before it is done. */
+  /** A barrier that waits until all before it is done, and whether one is being served: nothing behind it begins. */
   private barrier: BlkifRequest | null = null;
+  private isBarred = false;
   private readonly turn = (): void => this.serve();
 
   /** Throws FrontendError, having given everything back, where ring or port are wrong. */
@@ -98,7 +99,7 @@ export class BlkbackQueue {
       this.barrier = null;
       return barrier;
     }
-    if (this.inFlight >= MAX_IN_FLIGHT) return null;
+    if (this.isBarred || this.inFlight >= MAX_IN_FLIGHT) return null;
     let { waiting } = ring;
     if (waiting === 0) {
       ring.askFor(1);
@@ -122,7 +123,9 @@ export class BlkbackQueue {
 
   private begin(request: BlkifRequest): void {
     const size = sizeOf(request);
+    const isBarrier = request.operation === BLKIF_OP.writeBarrier;
     this.inFlight += size;
+    if (isBarrier) this.isBarred = true;
     serveRequest(
       this.owner,
       this.pages,
@@ -131,6 +134,7 @@ export class BlkbackQueue {
       status => {
         if (!this.isOpen) return;
         this.inFlight -= size;
+        if (isBarrier) this.isBarred = false;
         this.ring.answer(encodeBlkifResponse({ id: request.id, operation: request.operation, status }, this.abi));
         if (this.isServing) return;
         this.push();

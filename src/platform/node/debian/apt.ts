@@ -111,6 +111,25 @@ export class Apt {
     }
   }
 
+  /** Debian's archives as apt has them configured here: lines for a sources.list, and the release's name. Throws AptError. */
+  sources(): { readonly suite: string; readonly sources: string } {
+    do {
+      const fields = 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)';
+      const { stdout } = this.run('apt-get', [
+        'indextargets',
+        '--format',
+        fields,
+        'Created-By: Packages',
+        'Origin: Debian',
+      ]);
+      const lines = [...new Set(stdout.split('\n').filter(line => line !== ''))];
+      // The archive's own name is what those of its updates begin with.
+      const [suite] = lines.map(line => line.split(' ')[2]).sort((a, b) => a.length - b.length);
+      if (suite !== undefined) return { suite, sources: `${lines.join('\n')}\n` };
+    } while (this.nextLists());
+    throw new AptError('apt has no sources of Debian');
+  }
+
   private fetch(info: PackageInfo, directory: string): void {
     for (;;) {
       const { status, stderr } = this.run('apt-get', ['download', this.qualified(info.name, info.version)], directory);

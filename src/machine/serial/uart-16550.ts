@@ -143,13 +143,12 @@ export class Uart16550 extends ByteRegisters implements Saveable<UartState> {
     this.timeoutTimer = clock.timer(() => this.timeOut());
   }
 
-  /** The cable's other end sends bytes. They wait there while RTS is off or the receiver is full, so none is lost. */
+  /**
+   * The cable's other end sends bytes. They wait there while RTS is off or the receiver is full, and what the guest clears unread it sends
+   * again, so none is lost: a driver clears the receiver when the port is opened, and somebody may have typed ahead.
+   */
   receive(bytes: Uint8Array): void {
-    const { input } = this.s;
-    const joined = new Uint8Array(input.length + bytes.length);
-    joined.set(input);
-    joined.set(bytes, input.length);
-    this.s.input = joined;
+    this.s.input = joined(this.s.input, bytes);
     this.pull();
     this.update();
   }
@@ -321,9 +320,15 @@ export class Uart16550 extends ByteRegisters implements Saveable<UartState> {
   }
 
   private clearReceiver(): void {
-    this.s.received = [];
-    this.s.timedOut = false;
+    const { s } = this;
+    // characters with an error are not the peer's
+    const unread = s.mcr & MCR_LOOP ? [] : s.received.filter(entry => entry <= 0xff);
+    if (unread.length > 0) s.input = joined(Uint8Array.from(unread), s.input);
+    s.received = [];
+    s.timedOut = false;
     this.timeoutTimer.stop();
+    // the next character is on the line for its time: drivers read the empty receiver once more, to be sure
+    this.receiveTimer.set(this.clock.nowNs() + this.characterNs());
   }
 
   private transmit(byte: number): void {
@@ -401,13 +406,9 @@ export class Uart16550 extends ByteRegisters implements Saveable<UartState> {
 
   /** Lets the peer send what there is room for. */
   private pull(): void {
-    if (!this.instant) {
-      if (this.canPull && this.receiveTimer.deadline === null) {
-        this.receiveTimer.set(this.clock.nowNs() + this.characterNs());
-      }
-      return;
-    }
-    while (this.canPull) this.pullOne();
+    if (this.receiveTimer.deadline !== null) return;
+    if (this.instant) while (this.canPull) this.pullOne();
+    else if (this.canPull) this.receiveTimer.set(this.clock.nowNs() + this.characterNs());
   }
 
   private pullOne(): void {
@@ -482,4 +483,11 @@ export class Uart16550 extends ByteRegisters implements Saveable<UartState> {
     const wired = (this.s.mcr & (MCR_OUT2 | MCR_LOOP)) === MCR_OUT2;
     this.interrupt(wired && this.cause() !== IIR_NONE);
   }
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(a.length + b.length);
+  bytes.set(a);
+  bytes.set(b, a.length);
+  return bytes;
 }

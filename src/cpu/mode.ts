@@ -76,10 +76,18 @@ export function rootOf(state: CpuState, controls: PagingControls): bigint {
 const PAGING_MODES: readonly PagingMode[] = ['none', 'bits32', 'pae', 'long'];
 
 /** What the tables' rights amount to, as a number: translations found under other rules do not count. 1 is user code, as for a PV guest. */
-export function accessRules(controls: PagingControls, user: boolean): number {
+export function accessRules(controls: PagingControls, user: boolean, alignment: boolean): number {
   const { wp, nxe, smep, smap, pse } = controls;
   const supervisor = user ? 1 : (wp ? 2 : 0) | (smep ? 4 : 0) | (smap ? 8 : 0);
-  return supervisor | (nxe ? 16 : 0) | (pse ? 32 : 0) | (PAGING_MODES.indexOf(controls.mode) << 6);
+  return (
+    supervisor | (nxe ? 16 : 0) | (pse ? 32 : 0) | (PAGING_MODES.indexOf(controls.mode) << 6) | (alignment ? 256 : 0)
+  );
+}
+
+/** Accesses that are not aligned fault (SDM Vol. 3A, 6.15, #AC). Not so for PV guests. */
+export function checksAlignment(state: CpuState): boolean {
+  if (state.cpl !== USER_CPL || !(state.get32(S.rflags) & Flag.AC)) return false;
+  return (state.get(S.cr0) & Cr0.AM) !== 0n && !state.get32(S.pv);
 }
 
 /** The process-context identifier in CR3; 0 where there are none. */

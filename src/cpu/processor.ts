@@ -21,7 +21,7 @@ import { DataAccess } from './mmu/data-access.ts';
 import { LinearMemory } from './mmu/linear-memory.ts';
 import { Mmu } from './mmu/mmu.ts';
 import { AccessKind } from './mmu/paging.ts';
-import { accessRules, modeOf, pcidOf, rootOf, setPagingControls, unitTrapsOf } from './mode.ts';
+import { accessRules, checksAlignment, modeOf, pcidOf, rootOf, setPagingControls, unitTrapsOf } from './mode.ts';
 import { hasFeature } from './models/features.ts';
 import type { CpuModel } from './models/model.ts';
 import { NOT_RAM, type PhysicalMap } from './physical-map.ts';
@@ -167,8 +167,10 @@ export class InterpretingProcessor implements Processor, SystemCore {
     live.set32(S.unitTrap, unitTrapsOf(live));
     setPagingControls(controls, live, this.model);
     mmu.user = live.cpl === USER_CPL;
+    mmu.alignment = checksAlignment(live);
     // a PV guest's address spaces are the hypervisor's choice
-    if (!live.get32(S.pv)) mmu.select(rootOf(live, controls), pcidOf(live), accessRules(controls, mmu.user));
+    if (!live.get32(S.pv))
+      mmu.select(rootOf(live, controls), pcidOf(live), accessRules(controls, mmu.user, mmu.alignment));
     this.code.syncSalt();
   }
 

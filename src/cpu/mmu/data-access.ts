@@ -47,7 +47,7 @@ export class DataAccess {
   /** Fills the TLB for an access of one page; gives its engine-memory address, or 0 for everything special. Never throws. */
   fill(lo: number, hi: number, bytes: number, kind: number): number {
     const { paging, user } = this.mmu;
-    if (!isCanonicalHalf(hi) || (lo & 0xfff) + bytes > FRAME_SIZE) return 0;
+    if (!isCanonicalHalf(hi) || (lo & 0xfff) + bytes > FRAME_SIZE || this.mmu.alignment) return 0;
     if (!paging.walk(lo, hi, kind, user)) return 0;
     const { mfn } = paging;
     if (mfn === NOT_RAM) return 0;
@@ -56,6 +56,7 @@ export class DataAccess {
 
   /** Puts a translation into the TLB, if every access through it may go unseen. */
   private cache(lo: number, hi: number, kind: number, mfn: Mfn): boolean {
+    if (this.mmu.alignment) return false;
     if (kind === AccessKind.write && this.memory.u8[FRAME_FLAGS + mfn] & FrameFlag.code) return false;
     if (this.breakpoints.watching && this.breakpoints.watchesPage(joinHalves(lo, hi))) return false;
     this.mmu.tlb.fill(kind, lo, hi, this.memory.frameOffset(mfn), mfn, this.mmu.paging.global);
@@ -72,6 +73,7 @@ export class DataAccess {
     if (!inOnePage(linear, bytes)) return this.loadCrossing(linear, bytes, hint, update);
     const offered = update && this.refusalOf(linear, hint) !== 0;
     const host = this.locate(linear, update && !offered ? AccessKind.write : AccessKind.read, hint);
+    this.requireAligned(linear, bytes);
     return host < 0 ? this.surroundings.bus.read(this.deviceAddress, bytes) : this.read(host, bytes);
   }
 
@@ -89,7 +91,9 @@ export class DataAccess {
       if (!taken) throw new GuestFault(Vector.PF, refusal, linear);
       return;
     }
-    this.put(this.locate(linear, AccessKind.write, hint), stored, bytes);
+    const host = this.locate(linear, AccessKind.write, hint);
+    this.requireAligned(linear, bytes);
+    this.put(host, stored, bytes);
   }
 
   /** 16 bytes, of which none is written before all may be. Throws GuestFault. */
@@ -134,6 +138,12 @@ export class DataAccess {
     this.mmu.requireCanonical(highHalf(second), this.vectorOf(hint));
     this.locate(linear, kind, hint);
     this.locate(second, kind, hint);
+    this.requireAligned(linear, bytes);
+  }
+
+  /** Throws #AC. A page fault comes first. */
+  private requireAligned(linear: bigint, bytes: number): void {
+    if (this.mmu.alignment && linear & BigInt(bytes - 1)) throw new GuestFault(Vector.AC, 0);
   }
 
   /**

@@ -14,6 +14,8 @@ export class Mmu {
   readonly paging: Paging;
   /** The running code is at CPL 3. */
   user = true;
+  /** User code asked for alignment faults (CR0.AM, RFLAGS.AC): nothing goes into the TLB, so that every access is looked at. */
+  alignment = false;
 
   constructor(memory: EngineMemory) {
     this.tlb = new TlbBanks(memory);

@@ -30,7 +30,7 @@ export const S = {
   nextRip: 0x0e8, // RIP after the instruction that caused the exit
   cpl: 0x0f0, // u32
   mode: 0x0f4, // u32: ModeBit set; part of every decoded block's key
-  shadow: 0x0f8, // u32: interrupts are held off for one instruction: 1 = after STI, 2 = after MOV SS (debug traps as well)
+  shadow: 0x0f8, // u32: the last instruction of a run() was one that holds off interrupts (1: STI) or traps too (2: MOV SS)
   pv: 0x0fc, // u32: 1 = everything that is delivered or privileged leaves run() for the hypervisor
   segments: 0x100, // es cs ss ds fs gs ldtr tr gdtr idtr: 10 of SEGMENT_SIZE
   cr0: 0x240,

@@ -6,6 +6,7 @@ import { Exit, GuestFault, Vector } from './exits.ts';
 import { Flag } from './flags.ts';
 import type { SystemCore } from './helpers/core.ts';
 import { deliver, deliverRecorded } from './helpers/interrupts.ts';
+import { Shadow } from './helpers/shadow.ts';
 import type { CodeLookup } from './interp/code-lookup.ts';
 import type { Core } from './interp/core.ts';
 import { RunResult } from './interp/main.ts';
@@ -16,8 +17,6 @@ import type { CpuState } from './state.ts';
 
 const DR6_BS = 1n << 14n;
 const MAX_FUEL = 0x3fffffff;
-/** S.shadow after MOV SS: debug traps are held off as well. */
-const SHADOW_TRAPS = 2;
 
 export class RunLoop {
   /** Executes the instruction at RIP in the interpreter's place: see eval/evaluator.ts. It sets S.rip or S.pending. */
@@ -91,7 +90,7 @@ export class RunLoop {
         if (native && state.get32(S.exit) === Exit.exception && this.delivers()) continue;
         return state.get32(S.exit);
       }
-      if (left === before || state.get32(S.shadow) === SHADOW_TRAPS) continue;
+      if (left === before || state.get32(S.shadow) === Shadow.traps) continue;
       // RF holds for one instruction
       if (resuming && !this.stepTaken) state.set32(S.rflags, state.get32(S.rflags) & ~Flag.RF);
       const debug = breakpoints.hits | (step && !this.stepTaken ? DR6_BS : 0n);
@@ -177,7 +176,7 @@ export class RunLoop {
     if (!breakpoints.watching && !breakpoints.armed) return 0n;
     breakpoints.watching = breakpoints.armed;
     if (breakpoints.refresh()) this.processor.flushAll();
-    if (shadow === SHADOW_TRAPS) return 0n;
+    if (shadow === Shadow.traps) return 0n;
     breakpoints.hits = 0n;
     if (state.get32(S.rflags) & Flag.RF) return 0n;
     return breakpoints.atExecution(BigInt.asUintN(64, state.rip + codeBaseOf(state)));

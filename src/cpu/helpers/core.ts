@@ -19,6 +19,8 @@ export interface SystemCore extends HelperCore {
   registers: Registers;
   bus: Bus;
   cycles: () => bigint;
+  /** An external interrupt waits. */
+  readonly interruptPending: boolean;
   readonly onTaskPriority: ((priority: number) => void) | null;
   /** To be called before the platform is: throws RunAlone where the instruction that runs now is one of several. */
   requireAlone(): void;

@@ -33,11 +33,10 @@ import {
   setNullStack,
   setSegment,
 } from './segment-registers.ts';
+import { holdOffTraps } from './shadow.ts';
 
 const CR4_FSGSBASE = 1n << 16n;
 const FLAT = 0xffffffff;
-/** S.shadow: neither interrupts nor debug traps before the next instruction. */
-const SHADOW_TRAPS = 2;
 const DR7_ENABLES = 0xff;
 
 /** The descriptor of SS for ring `cpl`, checked; faults are `vector`, or #SS where it is absent. */
@@ -97,7 +96,7 @@ const loadSegment: SystemHelper = (core, indexValue, selectorValue) => {
   }
   if (index === SEG.ss) {
     core.modeChanged(); // the stack's width
-    if (!state.get32(S.pv) || awaitsTraps(state)) state.set32(S.shadow, SHADOW_TRAPS);
+    if (!state.get32(S.pv) || awaitsTraps(state)) holdOffTraps(core);
   }
 };
 

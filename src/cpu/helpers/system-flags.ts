@@ -5,6 +5,7 @@ import { ModeBit, S } from '../layout.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
 import { inProtected, inV86 } from './descriptors.ts';
 import { ioplOf } from './far-returns.ts';
+import { holdOffInterrupts } from './shadow.ts';
 
 const IF = BigInt(Flag.IF);
 const AC = BigInt(Flag.AC);
@@ -63,7 +64,7 @@ export const systemFlagHelpers: Record<string, SystemHelper> = {
     requireInterruptFlag(core);
     const { state } = core;
     const flags = state.get(S.rflags);
-    if (!(flags & IF) && !state.get32(S.pv)) state.set32(S.shadow, 1);
+    if (!(flags & IF) && !state.get32(S.pv)) holdOffInterrupts(core);
     state.set(S.rflags, flags | IF);
     if (!(flags & IF)) core.flagsChanged();
   },

@@ -364,6 +364,25 @@ describe('the interrupt window', () => {
     m.cpu.interruptPending = true;
     expect([m.cpu.run(100), m.state.rip]).toEqual([Exit.interruptWindow, BigInt(At.code + 3)]);
   });
+  it('is open behind an instruction after STI or MOV SS, wherever run() ended', () => {
+    const m = long();
+    m.code('fb f4 fa'); // sti; hlt; cli
+    expect(m.cpu.run(100)).toBe(Exit.halt);
+    m.cpu.interruptPending = true;
+    expect([m.cpu.run(100), m.state.rip]).toEqual([Exit.interruptWindow, BigInt(At.code + 2)]);
+    const n = long().set(R.rax, 0);
+    n.code('fb 8e d0 90 90 90');
+    expect(n.cpu.run(3)).toBe(Exit.fuel);
+    n.cpu.interruptPending = true;
+    expect([n.cpu.run(100), n.state.rip]).toEqual([Exit.interruptWindow, BigInt(At.code + 4)]);
+  });
+  it('stays shut for the instruction behind STI where run() ended between them', () => {
+    const m = long();
+    m.code('90 fb 90 90');
+    expect(m.cpu.run(2)).toBe(Exit.fuel);
+    m.cpu.interruptPending = true;
+    expect([m.cpu.run(100), m.state.rip]).toEqual([Exit.interruptWindow, BigInt(At.code + 3)]);
+  });
   it('counts the same instructions as running without it', () => {
     const m = long();
     m.cpu.interruptPending = true;

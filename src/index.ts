@@ -5,6 +5,7 @@ export type { CpuModel } from './cpu/models/model.ts';
 export { type CrashRecord, type CrashRegister, crashDump, hypercallLine } from './hypervisor/crash.ts';
 export type { HypercallRecord } from './hypervisor/hypercalls/trace.ts';
 export { BuildError } from './toolstack/builder/error.ts';
+export { Dom0Machine, type Dom0Options } from './toolstack/dom0.ts';
 export type { GuestConsole, OutputListener } from './toolstack/guest-console.ts';
 export type { GuestDomain, ShutdownName } from './toolstack/guest-domain.ts';
 export {

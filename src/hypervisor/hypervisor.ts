@@ -12,6 +12,7 @@ import { GrantTable } from './grants/grant-table.ts';
 import { releaseMappings } from './grants/mapping.ts';
 import { type Hardware, type Machine, withIrqs } from './hardware/hardware.ts';
 import type { HypercallRecord } from './hypercalls/trace.ts';
+import { HypervisorConsole } from './hypervisor-console.ts';
 import { AddressSpace } from './memory/address-space.ts';
 import { FrameTable } from './memory/frame-table.ts';
 import { M2p } from './memory/m2p.ts';
@@ -32,7 +33,7 @@ export interface HypervisorOptions {
   /** Lines in Xen's form, `(XEN) ...`, without a line break. */
   log?: (line: string) => void;
   /** The machine, where a control domain is to drive it. */
-  machine?: Machine;
+  machine?: Machine | undefined;
 }
 
 export class Hypervisor {
@@ -64,6 +65,7 @@ export class Hypervisor {
    * isInitialised. Throws EFAULT, then EEXIST where it has one already, then what the context deserves.
    */
   initialiseVcpu: ((caller: Vcpu, target: Vcpu, pointer: bigint) => void) | null = null;
+  readonly console = new HypervisorConsole(this);
   /** Bytes that the control domain writes to the hypervisor's console. */
   onConsoleOutput: ((domain: Domain, bytes: Uint8Array) => void) | null = null;
   /** Called once for every domain that has shut down or crashed. */
@@ -132,6 +134,20 @@ export class Hypervisor {
   domainStopped(domain: Domain): void {
     this.domains.get(0)?.events.sendGlobalVirq(Virq.domExc);
     this.onDomainStopped?.(domain);
+    if (domain.drivesHardware) this.machineEnds(domain);
+  }
+
+  /** The domain that drives the machine has stopped: so does the machine (xen/common/shutdown.c). */
+  private machineEnds(domain: Domain): void {
+    const { hardware } = this;
+    const code = domain.shutdown?.code;
+    if (code === ShutdownReason.poweroff) {
+      this.log('(XEN) Hardware Dom0 halted: halting machine');
+      hardware?.powerOff();
+    } else {
+      this.log(`(XEN) Hardware Dom0 ${code === ShutdownReason.crash ? 'crashed' : 'shutdown'}: rebooting machine`);
+      hardware?.reset();
+    }
   }
 
   /** Our own mistake, met while serving a domain: the domain stops, the host and the others go on. */

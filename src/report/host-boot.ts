@@ -1,6 +1,15 @@
 // Boots of the library's machines, as reports want them: one machine a boot.
 
-import { BuildError, type GuestDomain, type GuestOptions, Host, NativeMachine, ramForGuests } from '../index.ts';
+import {
+  BuildError,
+  Dom0Machine,
+  type GuestDomain,
+  type GuestOptions,
+  Host,
+  NativeMachine,
+  ramForGuests,
+} from '../index.ts';
+
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
 import { HostedDomain, type Machine } from '../toolstack/machine.ts';
@@ -45,6 +54,19 @@ const STARTERS: Partial<Record<Mode, (request: BootRequest, log: (line: string) 
   native: async (request, log) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     return NativeMachine.create({ image, initrd, cmdline, memoryMiB, cpus, cpu, clock, log });
+  },
+  dom0: async (request, log) => {
+    const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
+    return Dom0Machine.create({
+      image: { ...image, modules: null },
+      initrd,
+      cmdline,
+      memoryMiB,
+      cpus,
+      cpu,
+      clock,
+      log,
+    });
   },
   pv: (request, log) => hosted(request, log, (host, options) => host.createPvDomain(options)),
   pvh: (request, log) => hosted(request, log, (host, options) => host.createPvhDomain(options)),

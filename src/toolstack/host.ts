@@ -18,9 +18,11 @@ import type { Processor } from '../cpu/types.ts';
 import type { Domain } from '../hypervisor/domain.ts';
 import type { HostPort } from '../hypervisor/events/host-port.ts';
 import { type HostMapping, mapForHost } from '../hypervisor/grants/host-access.ts';
+import type { Machine as XenMachine } from '../hypervisor/hardware/hardware.ts';
 import { Hypervisor } from '../hypervisor/hypervisor.ts';
 import { scheduleGuests } from '../hypervisor/schedule.ts';
 import { REAL_TIME_RUN, type Scheduler } from '../machine/schedule.ts';
+import type { Clock } from '../machine/time/clock.ts';
 import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
 import { XsError } from '../protocols/xenstore.ts';
 import { BuildError } from './builder/error.ts';
@@ -44,6 +46,8 @@ export interface HostOptions extends ClockOptions {
   jit?: JitOptions | null;
   /** The hypervisor's log: lines in Xen's form, `(XEN) ...`. */
   log?: (line: string) => void;
+  /** Makes the machine that an initial domain is to drive; none for a host of guests alone. */
+  machine?: (parts: { processor: Processor; memory: EngineMemory; clock: Clock }) => XenMachine;
 }
 
 /** A guest of any type. */
@@ -108,11 +112,13 @@ export class Host {
 
   private constructor(options: HostOptions) {
     this.cpu = modelByName(options.cpu);
-    const processor = createProcessor(new EngineMemory(options.ramBytes), this.cpu, options.jit ?? null);
+    const memory = new EngineMemory(options.ramBytes);
+    const processor = createProcessor(memory, this.cpu, options.jit ?? null);
     this.processor = processor;
     const { clock, attach } = makeClock(options, this.cpu);
     const log = options.log ?? (() => {});
-    this.hypervisor = new Hypervisor({ processor, clock, log });
+    const machine = options.machine?.({ processor, memory, clock });
+    this.hypervisor = new Hypervisor({ processor, clock, log, machine });
     this.scheduler = scheduleGuests(this.hypervisor, options.clock === 'real' ? REAL_TIME_RUN : undefined);
     attach(this.scheduler);
     this.store = new XenStore({

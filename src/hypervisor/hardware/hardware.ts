@@ -13,6 +13,8 @@ export interface Machine {
   readonly pci: PciBus;
   readonly interrupts: InterruptBus;
   readonly ioApic: IoApic;
+  /** Processors of the machine: ids 0 to processors - 1. */
+  readonly processors: number;
   /** Physical address of the I/O APIC's registers. */
   readonly ioApicAddress: number;
   /** Ports of chips that are Xen's own (its serial port, the ACPI timer) beside those that are so on every PC. */

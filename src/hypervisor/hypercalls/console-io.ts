@@ -1,5 +1,6 @@
 // console_io (18): the hypervisor's own console, which only the control domain may use. xen/include/public/xen.h, CONSOLEIO_*.
 import { XenError } from '../errors.ts';
+import type { Vcpu } from '../vcpu.ts';
 import { continueWith } from './continuation.ts';
 import { type Handler, i32Arg, u32Arg } from './copy.ts';
 import { requirePrivileged } from './permissions.ts';
@@ -26,9 +27,18 @@ export const consoleIo: Handler = (vcpu, args) => {
     }
     case CONSOLEIO.read:
       if (i32Arg(args[1]) < 0) throw new XenError('E2BIG');
-      return 0; // nobody types on this console
+      return readTyped(vcpu, i32Arg(args[1]), args[2]);
     default:
       throw new XenError('ENOSYS');
   }
 };
+/** Gives what was typed on the console, as much as there is room for. */
+function readTyped({ domain, guest }: Vcpu, room: number, buffer: bigint): number {
+  const { typed } = domain.hypervisor.console;
+  const bytes = typed.subarray(0, room);
+  if (bytes.length > 0) guest.write(buffer, bytes);
+  domain.hypervisor.console.typed = typed.slice(bytes.length);
+  return bytes.length;
+}
+
 consoleIo.operationOf = args => (u32Arg(args[0]) === CONSOLEIO.write ? 'write' : 'read');

@@ -1,6 +1,6 @@
-// platform_op (7), sysctl (35) and domctl (36): the control domain's. Each looks at the interface version before anything else, since
+// sysctl (35) and domctl (36): the control domain's. Each looks at the interface version before anything else, since
 // tools find out versions by -EACCES; then comes the right to call it.
-// Source: xen/include/public/platform.h, sysctl.h, domctl.h.
+// Source: xen/include/public/sysctl.h, domctl.h.
 import { bytes, struct, u16, u32 } from '../../abi/struct.ts';
 import { XenError } from '../errors.ts';
 import type { Handler } from './copy.ts';
@@ -8,12 +8,10 @@ import { notBuilt } from './not-built.ts';
 import { requirePrivileged } from './permissions.ts';
 
 /** Interface versions of Xen 4.17. */
-export const XENPF_INTERFACE_VERSION = 0x03000001;
 export const XEN_SYSCTL_INTERFACE_VERSION = 0x15;
 export const XEN_DOMCTL_INTERFACE_VERSION = 0x15;
 
 /** The heads of the structs; the rest is a union of all operations' arguments, of which the whole is copied in. */
-const xenPlatformOp = struct('xen_platform_op', { cmd: u32, interfaceVersion: u32, u: bytes(128) });
 const xenSysctl = struct('xen_sysctl', { cmd: u32, interfaceVersion: u32, u: bytes(128) });
 const xenDomctl = struct('xen_domctl', { cmd: u32, interfaceVersion: u32, domain: u16, pad: bytes(6), u: bytes(128) });
 
@@ -31,13 +29,6 @@ const DOMID_INVALID = 0x7ff4;
 function requireVersion(given: number, ours: number): void {
   if (given !== ours) throw new XenError('EACCES');
 }
-
-export const platformOp: Handler = ({ domain, guest }, args) => {
-  const { cmd, interfaceVersion } = guest.readStruct(args[0], xenPlatformOp);
-  requireVersion(interfaceVersion, XENPF_INTERFACE_VERSION);
-  requirePrivileged(domain);
-  notBuilt(domain, `XENPF operation ${cmd}`);
-};
 
 export const sysctl: Handler = ({ domain, guest }, args) => {
   const { cmd, interfaceVersion } = guest.readStruct(args[0], xenSysctl);

@@ -13,6 +13,7 @@ import { mmuUpdate, updateVaMapping, updateVaMappingOtherdomain } from './mmu.ts
 import { mmuextOp } from './mmuext.ts';
 import { multicall } from './multicall.ts';
 import { physdevOp } from './physdev.ts';
+import { platformOp } from './platform-op.ts';
 import * as pvCpu from './pv-cpu.ts';
 import * as refused from './refused.ts';
 import { schedOp } from './sched-op.ts';
@@ -43,7 +44,7 @@ const rows = (): readonly Row[] => [
   ['set_callbacks',                  4, '✓    ✓    -     -', pvCpu.setCallbacks],
   ['fpu_taskswitch',                 5, '✓    ✓    -     -', pvCpu.fpuTaskswitch],
   ['sched_op_compat',                6, '✓    ✓    -     -', compat.schedOpCompat],
-  ['platform_op',                    7, '✓    ✓    ✓     ✓', control.platformOp],
+  ['platform_op',                    7, '✓    ✓    ✓     ✓', platformOp],
   ['set_debugreg',                   8, '✓    ✓    -     -', pvCpu.setDebugreg],
   ['get_debugreg',                   9, '✓    ✓    -     -', pvCpu.getDebugreg],
   ['update_descriptor',             10, '✓    ✓    -     -', updateDescriptor],

@@ -1,10 +1,14 @@
 // A PV vCPU's turns on the processor.
 import type { Registers } from '../../cpu/types.ts';
+import { PlatformBus } from '../../machine/bus.ts';
 import { VcpuRunner } from '../runner.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { selectAddressSpace } from './address-space.ts';
 import { guestCpuid } from './emulate.ts';
 import { enterGuest, handleExit } from './entry.ts';
+
+/** What device addresses reach where a domain has no devices. */
+const NO_DEVICES = new PlatformBus();
 
 export class PvRunner extends VcpuRunner {
   private readonly registers: Registers;
@@ -21,8 +25,10 @@ export class PvRunner extends VcpuRunner {
 
   protected takeProcessor(): void {
     const { vcpu } = this;
-    const { processor } = vcpu.domain.hypervisor;
+    const { domain } = vcpu;
+    const { processor, hardware } = domain.hypervisor;
     processor.registers = this.registers;
+    processor.bus = domain.drivesHardware && hardware ? hardware.bus : NO_DEVICES;
     processor.selectPhysicalMap(null);
     processor.load(vcpu.stored);
     selectAddressSpace(vcpu);

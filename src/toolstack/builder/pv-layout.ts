@@ -48,8 +48,9 @@ export interface PvLayout {
   /** p2m frames, and the tables that map them at INIT_P2M; 0 where it is in the initial mapping. */
   p2mFrames: number;
   startInfo: MappedPart;
-  xenstore: MappedPart;
-  console: MappedPart;
+  /** Null for a domain that has none: the initial domain on genuine Xen. */
+  xenstore: MappedPart | null;
+  console: MappedPart | null;
   pageTables: MappedPart;
   bootStack: MappedPart;
   tables: PageTablePlan;
@@ -58,8 +59,19 @@ export interface PvLayout {
 const pagesOf = (bytes: number): number => Math.ceil(bytes / PAGE);
 const alignUp = (value: bigint, to: bigint): bigint => ((value + to - 1n) / to) * to;
 
+/** Which rings to the toolstack's daemons the domain starts with. */
+export interface Rings {
+  xenstore: boolean;
+  console: boolean;
+}
+
 /** @param pages memory of the domain in pages; throws BuildError where that is too little to start with */
-export function layOutPv(image: LayoutImage, pages: number, initrdBytes: number): PvLayout {
+export function layOutPv(
+  image: LayoutImage,
+  pages: number,
+  initrdBytes: number,
+  rings: Rings = { xenstore: true, console: true },
+): PvLayout {
   const base = image.virtBase;
   if (base % PAGE_BYTES !== 0n) throw new BuildError('the kernel wants a virtual base that is not on a page boundary');
   const initP2m = usableP2mBase(image);
@@ -79,8 +91,8 @@ export function layOutPv(image: LayoutImage, pages: number, initrdBytes: number)
   const p2mPages = pagesOf(pages * P2M_ENTRY);
   let p2m = initP2m === null ? take(p2mPages) : null;
   const startInfo = take(1);
-  const xenstore = take(1);
-  const console = take(1);
+  const xenstore = rings.xenstore ? take(1) : null;
+  const console = rings.console ? take(1) : null;
 
   const tables = new PageTablePlan();
   const virtEnd = endOfMapping(tables, base, base + BigInt(next) * PAGE_BYTES);

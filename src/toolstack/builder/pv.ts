@@ -28,9 +28,9 @@ export interface PvBuildOptions {
   cmdline: string;
   /** Pages of memory; the domain's maxPages is at least that. */
   pages: number;
-  /** Ports of the domain, unbound, for XenStore and the console. */
-  storePort: number;
-  consolePort: number;
+  /** Ports of the domain, unbound, for XenStore and the console; null where it starts without one of them, as the initial domain does. */
+  storePort: number | null;
+  consolePort: number | null;
   /** Whose domains serve them; Dom0 by default. */
   storeDomid?: DomId;
   consoleDomid?: DomId;
@@ -39,7 +39,7 @@ export interface PvBuildOptions {
 /** What the toolstack needs to know of the finished domain. */
 export interface BuiltPv {
   layout: PvLayout;
-  /** Machine frames of the two rings. */
+  /** Machine frames of the two rings; 0 where there is none. */
   storeMfn: number;
   consoleMfn: number;
 }
@@ -59,7 +59,10 @@ export function buildPv(domain: Domain, options: PvBuildOptions): BuiltPv {
     );
   }
   const { initP2m, modStartPfn } = image.xen;
-  const layout = layOutPv({ ...pick(image), initP2m, modStartPfn }, options.pages, options.initrd?.length ?? 0);
+  const layout = layOutPv({ ...pick(image), initP2m, modStartPfn }, options.pages, options.initrd?.length ?? 0, {
+    xenstore: options.storePort !== null,
+    console: options.consolePort !== null,
+  });
   const memory = new GuestFrames(domain, options.pages);
 
   loadKernel(memory, options, layout);
@@ -69,10 +72,10 @@ export function buildPv(domain: Domain, options: PvBuildOptions): BuiltPv {
   setUpSharedInfo(domain);
   writeStartInfo(memory, options, layout, commandLine);
   const root = writePageTables(memory, layout);
-  const storeMfn = memory.mfn(layout.xenstore.pfn);
-  const consoleMfn = memory.mfn(layout.console.pfn);
-  domain.grants.seed(GNTTAB_RESERVED_CONSOLE, options.consoleDomid ?? 0, consoleMfn);
-  domain.grants.seed(GNTTAB_RESERVED_XENSTORE, options.storeDomid ?? 0, storeMfn);
+  const storeMfn = layout.xenstore ? memory.mfn(layout.xenstore.pfn) : 0;
+  const consoleMfn = layout.console ? memory.mfn(layout.console.pfn) : 0;
+  if (layout.console) domain.grants.seed(GNTTAB_RESERVED_CONSOLE, options.consoleDomid ?? 0, consoleMfn);
+  if (layout.xenstore) domain.grants.seed(GNTTAB_RESERVED_XENSTORE, options.storeDomid ?? 0, storeMfn);
   startVcpu(domain, image.entry, root, layout);
   return { layout, storeMfn, consoleMfn };
 }
@@ -174,11 +177,15 @@ function writeStartInfo(memory: GuestFrames, options: PvBuildOptions, layout: Pv
       magic: new TextEncoder().encode(MAGIC),
       nrPages: BigInt(options.pages),
       sharedInfo: BigInt(domain.sharedInfoMfn) << 12n,
-      flags: unmappedInitrd ? SIF.modStartPfn : 0,
-      storeMfn: BigInt(memory.mfn(layout.xenstore.pfn)),
-      storeEvtchn: options.storePort,
+      flags: (unmappedInitrd ? SIF.modStartPfn : 0) | (domain.drivesHardware ? SIF.privileged | SIF.initdomain : 0),
+      storeMfn: layout.xenstore ? BigInt(memory.mfn(layout.xenstore.pfn)) : 0n,
+      storeEvtchn: options.storePort ?? 0,
+      // The initial domain's console is the hypervisor's, and there is no display to describe.
       console: {
-        domU: { mfn: BigInt(memory.mfn(layout.console.pfn)), evtchn: options.consolePort },
+        domU: {
+          mfn: layout.console ? BigInt(memory.mfn(layout.console.pfn)) : 0n,
+          evtchn: options.consolePort ?? 0,
+        },
       } as ReturnType<typeof startInfo.zero>['console'],
       ptBase: layout.pageTables.va,
       nrPtFrames: BigInt(layout.pageTables.pages),

@@ -17,7 +17,7 @@ describe('layout of a PV guest', () => {
   it('is the one that genuine Xen made for this kernel size, initrd size and 256 MiB', () => {
     const l = layOutPv(linux, 256 * MIB, 0x213 * 4096);
     expect([l.kernel.pfn, l.kernel.pages]).toEqual([0x1000, 0x3a00]);
-    expect([l.startInfo.pfn, l.xenstore.pfn, l.console.pfn, l.pageTables.pfn]).toEqual([
+    expect([l.startInfo.pfn, l.xenstore!.pfn, l.console!.pfn, l.pageTables.pfn]).toEqual([
       0x4a00, 0x4a01, 0x4a02, 0x4a03,
     ]);
     expect(l.initrd).toEqual({ pfn: 0x4c00, pages: 0x213, va: null });

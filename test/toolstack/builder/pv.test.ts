@@ -146,7 +146,7 @@ describe('a built PV domain', () => {
     expect([info.firstP2mPfn, info.nrP2mFrames]).toEqual([BigInt(layout.p2m.pfn), BigInt(layout.p2m.pages + 3)]);
     expect([info.modStart, info.modLen]).toEqual([BigInt(layout.initrd!.pfn), 9000n]);
     expect(new TextDecoder().decode(info.cmdLine).replaceAll('\0', '')).toBe('a=1');
-    expect(storeMfn).toBe(p2m(layout.xenstore.pfn));
+    expect(storeMfn).toBe(p2m(layout.xenstore!.pfn));
   });
 
   it('has the initrd in frames that nothing maps', () => {

@@ -65,7 +65,11 @@ describe('bad input: one sentence on stderr, nothing on stdout, exit status 2', 
     ['an initramfs that is missing', ['check', kernel, '--initrd', '/nonexistent'], /there is no such file/],
     ['two formats for one output', ['check', kernel, '--ktap', '--json', '-'], /only one format/],
     ['no mode to run in', ['run', kernel], /required option '--mode <mode>'/],
-    ['a mode that is not built', ['run', kernel, '--mode', 'dom0'], /^domzero: mode dom0 is not built yet\n$/],
+    [
+      'a mode that the kernel cannot boot in',
+      ['run', kernel, '--mode', 'pvh'],
+      /cannot boot as pvh: it has no PHYS32_ENTRY note/,
+    ],
     ['a command for check', ['check', kernel, '--', 'ls'], /only run does/],
   ])('%s', async (_, argv, message) => {
     const { status, out, err } = await run(...argv);

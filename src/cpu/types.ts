@@ -33,6 +33,8 @@ export interface Bus {
 export interface Registers {
   rdmsr(index: number): bigint;
   wrmsr(index: number, value: bigint): void;
+  /** RDPMC by a counter's number; where it is left out there are none. */
+  rdpmc?(counter: number): bigint;
   cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
 }
 

@@ -51,6 +51,8 @@ export class Pc extends Board {
       registers: new MachineRegisters({
         model: processor.model,
         apic,
+        clock,
+        tscHz: clock.tscHz,
         processors: cpus,
         memory: { low: layout.lowEnd, high: layout.highEnd },
         holeStart: PCI_HOLE.holeStart,

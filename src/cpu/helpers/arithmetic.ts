@@ -13,6 +13,7 @@ const RDI_AT = S.gpr + R.rdi * 8;
 const CR0_EM = 4n;
 const CR4_OSFXSR = 1n << 9n;
 const CR4_TSD = 4n;
+const CR4_PCE = 0x100n;
 const CR4_OSXSAVE = 1n << 18n;
 
 function divide(core: SystemCore, divisor: bigint, signed: boolean): void {
@@ -139,9 +140,11 @@ export const arithmeticHelpers: Record<string, SystemHelper> = {
     if (state.cpl !== 0 && state.get(S.cr4) & CR4_TSD) throw new GuestFault(Vector.GP, 0);
     return BigInt.asUintN(64, core.cycles() + state.get(S.tscOffset));
   },
-  /** There are no performance counters. */
-  rdpmc: () => {
-    throw new GuestFault(Vector.GP, 0);
+  rdpmc: core => {
+    const { state, registers } = core;
+    if ((state.cpl !== 0 && !(state.get(S.cr4) & CR4_PCE)) || !registers.rdpmc) throw new GuestFault(Vector.GP, 0);
+    core.requireAlone();
+    return registers.rdpmc(Number(state.gpr[R.rcx] & 0xffffffffn));
   },
   rdmsr: core => {
     const index = Number(core.state.gpr[R.rcx] & 0xffffffffn);

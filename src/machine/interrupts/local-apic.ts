@@ -212,6 +212,11 @@ export class LocalApic implements BusAgent, Saveable<LocalApicState> {
     this.acceptVector(vector, false);
   }
 
+  /** A performance counter of the processor has overflowed. */
+  performanceOverflow(): void {
+    this.vectors.raise(Reg.lvtPerformance);
+  }
+
   lint(pin: Pin, level: boolean): void {
     if (!this.vectors.setLevel(pin, level)) return;
     if (this.base.enabled) this.vectors.offerPin(pin);

@@ -5,7 +5,7 @@ import { S } from '../../cpu/layout.ts';
 import type { CpuModel } from '../../cpu/models/model.ts';
 import type { CpuState } from '../../cpu/state.ts';
 import type { Registers } from '../../cpu/types.ts';
-import type { Saveable } from '../chip.ts';
+import type { ChipClock, Saveable } from '../chip.ts';
 import type { LocalApic } from '../interrupts/local-apic.ts';
 import { ActiveCycles } from './active-cycles.ts';
 import { apicMsrs } from './apic-msrs.ts';
@@ -17,6 +17,7 @@ import { amdRows, HWCR, HWCR_STATUS_WRITABLE } from './msrs-amd.ts';
 import { intelRows } from './msrs-intel.ts';
 import { speculationRows } from './msrs-speculation.ts';
 import { type MtrrState, Mtrrs } from './mtrr.ts';
+import { PerformanceCounters } from './performance-counters.ts';
 
 /** Where RAM ends, in bytes. */
 export interface MemoryEnds {
@@ -29,6 +30,8 @@ export interface MemoryEnds {
 export interface MachineRegistersOptions {
   model: CpuModel;
   apic: LocalApic;
+  clock: ChipClock;
+  tscHz: bigint;
   /** Processors of the machine. */
   processors: number;
   memory: MemoryEnds;
@@ -42,6 +45,7 @@ export interface MachineRegistersState {
   mtrrs: MtrrState;
   machineCheck: MachineCheckState;
   activeCycles: bigint[];
+  performance: ReturnType<PerformanceCounters['save']>;
   table: [index: number, value: bigint][];
 }
 
@@ -51,6 +55,7 @@ export class MachineRegisters implements Registers, Saveable<MachineRegistersSta
   private readonly mtrrs: Mtrrs;
   private readonly machineCheck: MachineCheck;
   private readonly activeCycles: ActiveCycles;
+  private readonly performance: PerformanceCounters;
   private readonly table: MsrTable;
   private readonly parts: readonly MsrPart[];
 
@@ -67,8 +72,16 @@ export class MachineRegisters implements Registers, Saveable<MachineRegistersSta
       model.vendor,
       () => ((this.table.read(HWCR) ?? 0n) & HWCR_STATUS_WRITABLE) !== 0n,
     );
-    this.activeCycles = new ActiveCycles(model, () => cpu().get(S.retired));
-    this.parts = [apicMsrs(apic), this.table, this.mtrrs, this.machineCheck, this.activeCycles];
+    const active = (): bigint => cpu().get(S.retired);
+    this.activeCycles = new ActiveCycles(model, active);
+    this.performance = new PerformanceCounters({
+      model,
+      active,
+      clock: options.clock,
+      hz: options.tscHz,
+      overflow: () => apic.performanceOverflow(),
+    });
+    this.parts = [apicMsrs(apic), this.table, this.mtrrs, this.machineCheck, this.activeCycles, this.performance];
     this.mtrrs.setUpAsFirmware(options.holeStart);
   }
 
@@ -77,6 +90,7 @@ export class MachineRegisters implements Registers, Saveable<MachineRegistersSta
     this.table.reset();
     this.machineCheck.reset();
     this.activeCycles.reset();
+    this.performance.reset();
     this.mtrrs.reset();
     this.mtrrs.setUpAsFirmware(this.options.holeStart);
   }
@@ -91,6 +105,12 @@ export class MachineRegisters implements Registers, Saveable<MachineRegistersSta
 
   wrmsr(index: number, value: bigint): void {
     if (!this.parts.some(part => part.write(index, value))) throw new GuestFault(Vector.GP, 0);
+  }
+
+  rdpmc(counter: number): bigint {
+    const value = this.performance.readCounter(counter);
+    if (value === null) throw new GuestFault(Vector.GP, 0);
+    return value;
   }
 
   cpuid(leaf: number, subleaf: number): CpuidResult {
@@ -109,6 +129,7 @@ export class MachineRegisters implements Registers, Saveable<MachineRegistersSta
       mtrrs: this.mtrrs.save(),
       machineCheck: this.machineCheck.save(),
       activeCycles: this.activeCycles.save(),
+      performance: this.performance.save(),
       table: this.table.save(),
     };
   }
@@ -117,6 +138,7 @@ export class MachineRegisters implements Registers, Saveable<MachineRegistersSta
     this.mtrrs.load(state.mtrrs);
     this.machineCheck.load(state.machineCheck);
     this.activeCycles.load(state.activeCycles);
+    this.performance.load(state.performance);
     this.table.load(state.table);
   }
 }

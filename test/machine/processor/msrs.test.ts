@@ -28,6 +28,8 @@ function registers(model: CpuModel, high = 0) {
   const all = new MachineRegisters({
     model,
     apic,
+    clock,
+    tscHz: clock.tscHz,
     processors: 2,
     memory: { low: 3 * GIB, high },
     holeStart: 3 * GIB,
@@ -46,6 +48,8 @@ function registers(model: CpuModel, high = 0) {
     all,
     cpu,
     apic,
+    clock,
+    tscHz: clock.tscHz,
     read: (index: number) => all.rdmsr(index),
     /** Whether it is #GP. */
     refuses: (index: number, value: bigint) => faults(() => all.wrmsr(index, value)),

@@ -16,6 +16,7 @@ import { genericHostBridge } from './pci/bridges.ts';
 import { PciBus } from './pci/bus.ts';
 import { CONFIG_PORTS, ConfigPorts, ECAM_SIZE, EcamWindow } from './pci/config-access.ts';
 import { assignResources } from './pci/firmware.ts';
+import type { PciFunction } from './pci/function.ts';
 import { PhysicalMemory } from './physical-memory.ts';
 import { Uart16550 } from './serial/uart-16550.ts';
 import type { Clock } from './time/clock.ts';
@@ -27,11 +28,22 @@ import { SystemControlPort } from './timers/system-control.ts';
 
 export type MachineEnd = 'poweroff' | 'reboot' | 'crash';
 
+/** What software is told of the maker. */
+export interface BoardIdentity {
+  /** In ACPI tables: at most 6, 8 and 4 characters. */
+  readonly oem: AcpiMachine['oem'];
+  readonly hostBridge: PciFunction;
+}
+
 export interface BoardOptions {
   processor: Processor;
   memory: EngineMemory;
   clock: Clock;
   layout: MemoryLayout;
+  /** Which machine frames the RAM is; by default the first ones, in order. */
+  map?: PhysicalMap;
+  /** What it says that it is; by default a machine of our own. */
+  identity?: BoardIdentity;
   /** A byte that the first serial port sends. */
   serialOutput(byte: number): void;
   /** The machine is off or wants to start again; why, in words for a log. */
@@ -94,13 +106,19 @@ export class Board {
   /** Physical address of ACPI's root pointer, where software looks for it. */
   readonly rsdp = 0xe_0000;
   private readonly layout: MemoryLayout;
+  private readonly oem: AcpiMachine['oem'];
   private readonly hpet: Hpet;
 
   constructor(options: BoardOptions) {
     const { processor, memory, clock, layout } = options;
     this.layout = layout;
     this.memoryMap = layout.map;
-    this.map = mapRam(layout);
+    this.map = options.map ?? mapRam(layout);
+    const { oem, hostBridge } = options.identity ?? {
+      oem: { id: 'DMZERO', table: 'DMZEROPC', creator: 'DMZ0' },
+      hostBridge: genericHostBridge(),
+    };
+    this.oem = oem;
     this.physical = new PhysicalMemory(memory, this.map, (mfn, offset, length) =>
       processor.wroteFrame(mfn, offset, length),
     );
@@ -155,7 +173,7 @@ export class Board {
       gsi: gsi => wiring.pci(gsi - FIRST_PCI_GSI, 0),
       message: (address, data) => void interrupts.writeMsi(address, data),
     });
-    this.pci.add(genericHostBridge(), 0);
+    this.pci.add(hostBridge, 0);
     const resetControl = new ResetControl(reset('reset by port 0xcf9'));
     ports.attach(CONFIG_PORTS.start, CONFIG_PORTS.length, new ConfigPorts(this.pci, at(RESET_PORT, resetControl)));
     devices.attach(AT.ecam, ECAM_SIZE, new EcamWindow(this.pci));
@@ -181,7 +199,7 @@ export class Board {
   private describe(apicIds: readonly number[]): AcpiMachine {
     const { io, memory } = PCI_WINDOWS;
     return {
-      oem: { id: 'DMZERO', table: 'DMZEROPC', creator: 'DMZ0' },
+      oem: this.oem,
       apicIds,
       localApic: AT.localApic,
       ioApic: { id: 0, address: AT.ioApic },

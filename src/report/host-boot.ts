@@ -70,6 +70,7 @@ const STARTERS: Partial<Record<Mode, (request: BootRequest, log: (line: string) 
   },
   pv: (request, log) => hosted(request, log, (host, options) => host.createPvDomain(options)),
   pvh: (request, log) => hosted(request, log, (host, options) => host.createPvhDomain(options)),
+  pvhvm: (request, log) => hosted(request, log, (host, options) => host.createPvHvmDomain(options)),
 };
 
 /** A host with one guest. */

@@ -29,6 +29,7 @@ import { BuildError } from './builder/error.ts';
 import { CONSOLE_GFN, STORE_GFN } from './builder/hvm-memory.ts';
 import { buildPv } from './builder/pv.ts';
 import { buildPvh } from './builder/pvh.ts';
+import { buildPvHvm } from './builder/pvhvm.ts';
 import { type ClockOptions, makeClock } from './clock.ts';
 import { modelByName } from './cpu-model.ts';
 import { Wakeable } from './event-loop.ts';
@@ -36,6 +37,7 @@ import { GuestConsole } from './guest-console.ts';
 import { GuestDomain } from './guest-domain.ts';
 import type { KernelImage } from './image/kernel.ts';
 import { type RunEnd, type RunOptions, runMachine } from './run-machine.ts';
+import { SerialPrelude } from './serial-prelude.ts';
 
 export interface HostOptions extends ClockOptions {
   /** Machine memory of the host: that of all domains and a little for Xen itself (see ramForGuests). */
@@ -68,6 +70,15 @@ interface BuildOptions {
   pages: number;
   storePort: number;
   consolePort: number;
+  console: GuestConsole;
+}
+
+/** Where a built domain's rings are, by the numbers that it knows the frames by. */
+interface BuiltDomain {
+  storeRef: number;
+  consoleRef: number;
+  /** Called with everything that comes from the PV console, before it is shown. */
+  onPvOutput?: () => void;
 }
 
 const GUEST_NAMES: Readonly<Record<DomainTreeSpec['type'], string>> = { pv: 'PV', pvh: 'PVH', hvm: 'PVHVM' };
@@ -160,11 +171,20 @@ export class Host {
     });
   }
 
+  /** Builds a PVHVM guest: a PC with PV drivers. Throws as createPvDomain does. */
+  createPvHvmDomain(options: GuestOptions): GuestDomain {
+    return this.createDomain('hvm', options, (domain, build) => {
+      const serial = new SerialPrelude(build.console);
+      buildPvHvm(domain, { ...build, serialOutput: byte => serial.byte(byte) });
+      return { storeRef: STORE_GFN, consoleRef: CONSOLE_GFN, onPvOutput: () => serial.end() };
+    });
+  }
+
   /** What domains of all types have in common; `build` fills the empty domain and tells where its rings are. */
   private createDomain(
     type: DomainTreeSpec['type'],
     options: GuestOptions,
-    build: (domain: Domain, options: BuildOptions) => { storeRef: number; consoleRef: number },
+    build: (domain: Domain, options: BuildOptions) => BuiltDomain,
   ): GuestDomain {
     const { image, memoryMiB, vcpus = 1, cmdline = '', initrd = null } = options;
     if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
@@ -184,7 +204,9 @@ export class Host {
     try {
       const storePort = domain.events.allocUnbound(0);
       const consolePort = domain.events.allocUnbound(0);
-      const { storeRef, consoleRef } = build(domain, { image, initrd, cmdline, pages, storePort, consolePort });
+      const console = new GuestConsole(() => this.sleeper.wake());
+      const built = build(domain, { image, initrd, cmdline, pages, storePort, consolePort, console });
+      const { storeRef, consoleRef, onPvOutput } = built;
       const tree: DomainTreeSpec = {
         domid: id,
         uuid,
@@ -200,7 +222,7 @@ export class Host {
         startTime: Number(this.hypervisor.clock.wallClockAtBoot / 1_000_000n) / 1000,
       };
       writeDomainTree(this.store.host, tree);
-      const console = this.attachConsole(domain, consolePort);
+      this.attachConsole(domain, consolePort, console, onPvOutput);
       this.store.introduce(id, storeRef, storePort);
       const guest = new GuestDomain(domain, console, tree, this.store.host);
       this.domains.set(id, guest);
@@ -262,17 +284,18 @@ export class Host {
     });
   }
 
-  private attachConsole(domain: Domain, port: number): GuestConsole {
-    const console = new GuestConsole(() => this.sleeper.wake());
+  private attachConsole(domain: Domain, port: number, console: GuestConsole, onOutput?: () => void): void {
     const channel = this.bind(domain, port, () => backend.onEvent());
     const backend = new PvConsole({
       page: this.pageOf(domain, GNTTAB_RESERVED_CONSOLE),
       notify: () => channel.notify(),
-      output: bytes => console.print(bytes),
+      output: bytes => {
+        onOutput?.();
+        console.print(bytes);
+      },
     });
     console.connect(backend);
     this.consoles.set(domain.id, backend);
-    return console;
   }
 
   private attachStore(connection: Connection, port: number): void {

@@ -35,6 +35,7 @@ export const apicIdOf = (vcpu: number): number => vcpu * 2;
 export class HvmVcpu implements UpcallTarget {
   readonly apic: LocalApic;
   readonly logical: LogicalProcessor;
+  readonly registers: HvmRegisters;
   private readonly vcpu: Vcpu;
   /** The local APIC speaks up while it is being made. */
   private isWired = false;
@@ -60,12 +61,13 @@ export class HvmVcpu implements UpcallTarget {
         startUp: vector => this.startUp(vector),
       },
     });
+    this.registers = new HvmRegisters(vcpu, this.apic);
     this.logical = new LogicalProcessor({
       id: vcpu.id,
       processor,
       map: domain.hvm!.physmap.map,
       bus,
-      registers: new HvmRegisters(vcpu, this.apic),
+      registers: this.registers,
       interrupts: this.interruptSource(),
       isBootProcessor: vcpu.id === 0,
       onShutdown: () => tripleFault(vcpu),

@@ -41,6 +41,18 @@ export function writeDeviceTree(store: HostClient, { domid, kind, index, back, f
   });
 }
 
+/** As `xl block-detach` and `xl network-detach` leave it. */
+export function removeDeviceTree(
+  store: HostClient,
+  { domid, kind, index }: Pick<DeviceTree, 'domid' | 'kind' | 'index'>,
+): void {
+  store.transaction(access => {
+    access.rmIfThere(`${domainPath(domid)}/device/${kind}/${index}`);
+    access.rmIfThere(`${domainPath(0)}/backend/${kind}/${domid}/${index}`);
+    access.rmIfThere(`/libxl/${domid}/device/${kind}/${index}`);
+  });
+}
+
 function makeDirectory(access: HostAccess, path: string, permissions: readonly XsPermission[]): void {
   access.rmIfThere(path);
   access.mkdir(path);

@@ -30,9 +30,9 @@ export interface JitOptions {
 
 export const JIT_DEFAULTS: JitOptions = { heat: 1000, batch: 8, minFuel: 512 };
 
-/** Elements of the function table from here on are regions; handlers stand below. */
-export const FIRST_REGION = 4096;
-export const TABLE_SIZE = 8192;
+/** Elements of the function table from here on are regions; handlers stand below, with room for every variant of every row. */
+export const FIRST_REGION = 32768;
+export const TABLE_SIZE = FIRST_REGION + 4096;
 /** Entries that a reported block is given until it is compiled without waiting for others. */
 const PATIENCE = 200;
 

@@ -28,13 +28,13 @@ import {
 import { checkedStack } from './segments.ts';
 import { currentStack, mergePointer, movedPointer, peek, peekMany, type Stack } from './stack-frames.ts';
 import { returnFromTask } from './task-switch.ts';
+import { hasVirtualFlag, ioplOf, requireV86Flags, vifOf } from './virtual-interrupts.ts';
 
 const NT = BigInt(Flag.NT);
 const VM = BigInt(Flag.VM);
+const VIF = BigInt(Flag.VIF);
 const IOPL = BigInt(Flag.IOPL);
 const V86_CPL = 3;
-
-export const ioplOf = (rflags: bigint): number => Number((rflags & IOPL) >> 12n);
 
 /** SS that a return to ring `cpl` finds on the stack; null is for rings 0 to 2 of 64-bit code. */
 function checkedReturnStack(core: SystemCore, selector: number, cpl: number, long64: boolean): Descriptor | null {
@@ -108,9 +108,12 @@ function returnFlags(core: SystemCore, popped: bigint, size: number): bigint {
   if (size > 2) mask |= BigInt(Flag.RF | Flag.AC | Flag.ID);
   if (inProtected(state)) {
     if (state.cpl <= ioplOf(old)) mask |= BigInt(Flag.IF);
-    if (state.cpl === 0) mask |= IOPL | (size > 2 ? BigInt(Flag.VIF | Flag.VIP) : 0n);
+    if (state.cpl === 0) mask |= IOPL | (size > 2 ? VIF | BigInt(Flag.VIP) : 0n);
+  } else if (hasVirtualFlag(core)) {
+    mask |= VIF;
+    popped |= vifOf(old, popped);
   } else {
-    // virtual-8086 mode gets here with IOPL 3, which it may not change
+    // virtual-8086 mode has IOPL 3 here, which it may not change
     mask |= BigInt(Flag.IF);
     if (!inV86(state)) mask |= IOPL;
   }
@@ -184,7 +187,7 @@ function iretProtected(core: SystemCore, size: number): void {
 const iret: SystemHelper = (core, width) => {
   const { state } = core;
   const size = Number(width) / 8;
-  if (inV86(state) && ioplOf(state.get(S.rflags)) < 3) throw new GuestFault(Vector.GP, 0);
+  requireV86Flags(core, width);
   state.set32(S.nmiBlocked, 0); // also where IRET faults
   if (!inProtected(state)) iretReal(core, size);
   else if (state.get(S.rflags) & NT) {

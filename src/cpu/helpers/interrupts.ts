@@ -6,9 +6,9 @@ import { S } from '../layout.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
 import { recordDebugException } from './debug-registers.ts';
 import { inProtected, inV86 } from './descriptors.ts';
-import { ioplOf } from './far-returns.ts';
 import { deliverProtected } from './gates.ts';
-import { deliverReal } from './real-interrupts.ts';
+import { deliverReal, deliverToV86 } from './real-interrupts.ts';
+import { ioplOf, redirectsInterrupt } from './virtual-interrupts.ts';
 
 /**
  * Where an event comes from. fault: an exception, RIP is at the instruction (or behind it for traps). software: INT n. trap: INT3 and
@@ -119,8 +119,14 @@ function request(core: SystemCore, vector: number, source: EventSource): void {
 
 export const interruptHelpers: Record<string, SystemHelper> = {
   softwareInterrupt: (core, vector) => {
+    const number = Number(vector & 0xffn);
+    if (!core.state.get32(S.pv) && redirectsInterrupt(core, number)) {
+      deliverToV86(core, number, core.nextInstructionRip());
+      core.suppressStep();
+      return;
+    }
     if (inV86(core.state) && ioplOf(core.state.get(S.rflags)) < 3) throw new GuestFault(Vector.GP, 0);
-    request(core, Number(vector & 0xffn), 'software');
+    request(core, number, 'software');
   },
   /** INT3, INTO, INT1. */
   trap: (core, vector) => request(core, Number(vector), vector === 1n ? 'icebp' : 'trap'),

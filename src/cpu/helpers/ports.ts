@@ -3,7 +3,7 @@ import { GuestFault, Vector } from '../exits.ts';
 import { S, SEG } from '../layout.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
 import { inV86, readSystem, SystemType } from './descriptors.ts';
-import { ioplOf } from './far-returns.ts';
+import { ioplOf } from './virtual-interrupts.ts';
 
 const PROTECTED = 1n;
 /** Offset of the bitmap's own offset in a TSS of 32 or 64 bits. */

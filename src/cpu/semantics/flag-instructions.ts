@@ -70,8 +70,8 @@ export function sahf(o: Ops): void {
 
 /** VM and RF read as 0. */
 export function pushf(o: Ops, w: Width): void {
-  o.call('checkPushf', o.const(w));
-  const system = o.bin('and', o.state(S.rflags, 64), o.const(0xfffcffffn));
+  const all = o.long64 ? o.state(S.rflags, 64) : o.callValue('pushedFlags', o.const(w));
+  const system = o.bin('and', all, o.const(0xfffcffffn));
   pushValue(o, w, o.zext(w, o.let(o.bin('or', system, arithmeticBits(o, true)))));
 }
 

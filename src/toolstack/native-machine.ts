@@ -2,6 +2,7 @@
 
 import type { BlockSource } from '../backends/block/source.ts';
 import { EngineMemory } from '../cpu/memory.ts';
+import type { JitOptions } from '../cpu/jit/jit.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
 import { createProcessor } from '../cpu/processor.ts';
 import type { CrashRecord } from '../hypervisor/crash.ts';
@@ -33,6 +34,8 @@ export interface NativeMachineOptions extends ClockOptions {
   cpus?: number;
   /** A processor model or its name; default: the first of CPU_MODELS. */
   cpu?: CpuModel | string;
+  /** How hot code is compiled; null: everything is interpreted. Guests see no difference. */
+  jit?: JitOptions | null;
   /** Disks, virtio-blk devices in this order. */
   disks?: readonly BlockSource[];
   /** What the machine has to say beside the console: why it ended, devices that gave up on a guest. */
@@ -69,7 +72,7 @@ export class NativeMachine implements Machine {
     const model = modelByName(options.cpu);
     const ramBytes = memoryMiB * MIB;
     const memory = new EngineMemory(ramBytes);
-    const processor = createProcessor(memory, model);
+    const processor = createProcessor(memory, model, options.jit ?? null);
     const { clock, attach } = makeClock(options, model);
     this.clock = clock;
     const hostEvents = new HostEvents();

@@ -1,8 +1,8 @@
 // A bare PC with a kernel in its RAM: no hypervisor, the kernel has the machine's processors and chips to itself.
 
 import type { BlockSource } from '../backends/block/source.ts';
-import { EngineMemory } from '../cpu/memory.ts';
 import type { JitOptions } from '../cpu/jit/jit.ts';
+import { EngineMemory } from '../cpu/memory.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
 import { createProcessor } from '../cpu/processor.ts';
 import type { CrashRecord } from '../hypervisor/crash.ts';

@@ -1,6 +1,7 @@
 // A boot in a thread of its own: what the thread runs, and what the main thread has of it.
 
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { openDisk } from '../platform/node/disks.ts';
 import type { BootRequest } from '../report/boot.ts';
 import { startOnHost } from '../report/host-boot.ts';
 import { type BootObserver, type BootOptions, type Progress, runBoot } from '../report/run-boot.ts';
@@ -57,7 +58,10 @@ async function work({ request, options }: Task): Promise<void> {
     log: line => post({ kind: 'log', line }),
     progress: progress => post({ kind: 'progress', progress }),
   };
-  post({ kind: 'result', result: await runBoot(request, startOnHost, { ...options, observer }) });
+  post({
+    kind: 'result',
+    result: await runBoot(request, asked => startOnHost(asked, { openDisk }), { ...options, observer }),
+  });
 }
 
 if (!isMainThread && (workerData as Partial<Task> | null)?.domzeroBoot === true) void work(workerData as Task);

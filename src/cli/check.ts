@@ -15,9 +15,11 @@ import { unrunResult } from '../report/unrun.ts';
 import { exitStatus, type Result } from '../report/verdict.ts';
 import { ImageError, type KernelImage } from '../toolstack/image/index.ts';
 import { imageModes, type Mode } from '../toolstack/image/modes.ts';
+import type { KernelModule } from '../toolstack/image/modules.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
 import { openLogs } from './boot-logs.ts';
 import { type Boot, bootInWorker } from './boot-worker.ts';
+import { DriverSource } from './drivers.ts';
 import { groupFiles, type ImageFiles, loadFiles } from './images.ts';
 import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
@@ -108,9 +110,10 @@ class Matrix {
       const { can, reason } = able[mode];
       return { mode, why: can ? notBuilt(mode) : reason };
     });
+    const drivers = new DriverSource(modules, { hasDisk: this.options.disk.length > 0, hasNetwork: false });
     const last = reasons.findLast(({ why }) => why === null)?.mode;
     for (const { mode, why } of reasons) {
-      if (why === null) await this.start(files, image, mode, mode === last);
+      if (why === null) await this.start(files, image, mode, await drivers.for(mode), mode === last);
       else this.results.push(Promise.resolve(this.skip(files, image, mode, why)));
     }
   }
@@ -137,9 +140,15 @@ class Matrix {
     return unrunResult({ image, mode, cpuModel: cpu, cpus, memoryMiB: memory }, 'skip', why, reproduce);
   }
 
-  private async start(files: ImageFiles, image: BootImage, mode: Mode, isLast: boolean): Promise<void> {
+  private async start(
+    files: ImageFiles,
+    image: BootImage,
+    mode: Mode,
+    drivers: readonly KernelModule[],
+    isLast: boolean,
+  ): Promise<void> {
     const { options } = this;
-    const initramfs = this.initramfs.for(image.elf.bits);
+    const initramfs = this.initramfs.for(image.elf.bits, drivers);
     const release = await this.slots.take();
     const id = this.results.length;
     const name = `${image.release || image.name} ${mode}`;
@@ -158,6 +167,8 @@ class Matrix {
       initrd: initramfs.bytes,
       commandLine: commandLine(mode, [initramfs.append, options.append]),
       clock: options.clock,
+      // Boots run beside one another: none may write to what others read.
+      disks: options.disk.map(disk => ({ ...disk, isOverlay: true })),
     };
     const how = {
       goal: this.goal(),

@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { CPU_MODELS } from '../index.ts';
+import { type DiskSpec, DiskSpecError, parseDisk } from '../toolstack/devices/disk-spec.ts';
 import { MODES, type Mode } from '../toolstack/image/modes.ts';
 
 /** What a machine is made of. */
@@ -14,6 +15,7 @@ export interface MachineOptions {
   readonly append: string;
   readonly initrd?: string;
   readonly modules?: string;
+  readonly disk: readonly DiskSpec[];
   readonly clock: 'virtual' | 'real';
   /** Seconds; Infinity for none. */
   readonly timeout: number;
@@ -47,6 +49,12 @@ export function addMachineOptions(command: Command, clock: 'virtual' | 'real', t
       '--modules <dir>',
       'kernel modules to put into the initramfs (a directory with lib/modules in it)',
       nonEmpty,
+    )
+    .option(
+      '--disk <spec>',
+      'a disk in xl\'s syntax: a file or block device, then ",ro", ",overlay", ",xvdb"',
+      disks,
+      [],
     )
     .option('--append <string>', "appended to the kernel's command line", '')
     .option('--memory <size>', 'memory of the guest, such as 512M or 2G', memorySize, DEFAULTS.memory)
@@ -123,6 +131,15 @@ function pattern(text: string): RegExp {
     return new RegExp(text);
   } catch (error) {
     throw new InvalidArgumentError(error instanceof Error ? `${error.message}.` : 'It is no regular expression.');
+  }
+}
+
+function disks(text: string, before: readonly DiskSpec[]): DiskSpec[] {
+  try {
+    return [...before, parseDisk(text)];
+  } catch (error) {
+    if (error instanceof DiskSpecError) throw new InvalidArgumentError(`${error.message}.`);
+    throw error;
   }
 }
 

@@ -1,6 +1,7 @@
 // `domzero run`: one guest, with its console on this terminal or these pipes, until it ends.
 
 import { readConsoleInput } from '../platform/node/console-input.ts';
+import { openDisk } from '../platform/node/disks.ts';
 import type { BootedDomain } from '../report/boot.ts';
 import { explain } from '../report/explanation.ts';
 import { commandLine, notBuilt, startOnHost } from '../report/host-boot.ts';
@@ -9,6 +10,7 @@ import type { Result } from '../report/verdict.ts';
 import { imageModes } from '../toolstack/image/modes.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
 import { CommandOutput } from './command-output.ts';
+import { DriverSource } from './drivers.ts';
 import { loadFiles } from './images.ts';
 import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
@@ -38,7 +40,8 @@ export async function run(
   const hasCommand = command.length > 0;
   const { initrd, modules: directory } = options;
   const source = new InitramfsSource({ initrd, modules: directory, ...(hasCommand ? { command } : {}) });
-  const initramfs = source.for(image.elf.bits);
+  const drivers = new DriverSource(modules, { hasDisk: options.disk.length > 0, hasNetwork: false });
+  const initramfs = source.for(image.elf.bits, await drivers.for(mode));
   const request = {
     image,
     mode,
@@ -49,12 +52,13 @@ export async function run(
     // A command's output is what is wanted, not the kernel's.
     commandLine: commandLine(mode, [initramfs.append, options.append], hasCommand),
     clock: options.clock,
+    disks: options.disk,
   };
   const filter = hasCommand ? new CommandOutput(bytes => io.out(bytes)) : null;
   let left = false;
   let input: ReturnType<typeof readConsoleInput> | null = null;
   const start = async () => {
-    const domain: BootedDomain = await startOnHost(request);
+    const domain: BootedDomain = await startOnHost(request, { openDisk });
     input = readConsoleInput(
       bytes => domain.console.write(bytes),
       () => {

@@ -78,8 +78,8 @@ export class Scheduler {
   private last: Schedulable | null = null;
   private sliceLeft = 0;
 
-  /** Something outside of the machine is waited for (a network's answer): idle time must really pass, also on a virtual clock. */
-  waitsForOutside: () => boolean = () => false;
+  /** Each says whether it waits for something outside of the machine (a network's answer): idle time must really pass then, also on a virtual clock. */
+  readonly outside = new Set<() => boolean>();
   private readonly longestRun: number;
 
   /** @param longestRun instructions after which timers are looked at, at the latest */
@@ -113,12 +113,17 @@ export class Scheduler {
     return RAN;
   }
 
+  private get waitsForOutside(): boolean {
+    for (const waits of this.outside) if (waits()) return true;
+    return false;
+  }
+
   private idle(): StepResult {
     const { clock, hostEvents } = this.schedule;
     if (!hostEvents.isEmpty) return RAN;
     this.unload();
     const deadline = clock.nextDeadline();
-    if (this.waitsForOutside()) return { kind: 'wait', untilNs: deadline ?? clock.nowNs() + LONGEST_WAIT_NS };
+    if (this.waitsForOutside) return { kind: 'wait', untilNs: deadline ?? clock.nowNs() + LONGEST_WAIT_NS };
     if (deadline === null) return IDLE;
     return clock.advanceTo(deadline) ? RAN : { kind: 'wait', untilNs: deadline };
   }

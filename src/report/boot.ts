@@ -2,6 +2,7 @@
 // can be made of anything that boots (and tested without booting).
 
 import type { CrashRecord } from '../hypervisor/crash.ts';
+import type { DiskSpec } from '../toolstack/devices/disk-spec.ts';
 import type { KernelImage } from '../toolstack/image/index.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
 
@@ -22,6 +23,8 @@ export interface BootRequest {
   readonly initrd: Uint8Array;
   readonly commandLine: string;
   readonly clock: 'virtual' | 'real';
+  /** Opened by whoever starts the machine. */
+  readonly disks?: readonly DiskSpec[];
 }
 
 export type EndReason =

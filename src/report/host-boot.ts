@@ -1,5 +1,6 @@
 // Boots of the library's machines, as reports want them: one machine a boot.
 
+import type { BlockSource } from '../backends/block/source.ts';
 import {
   BuildError,
   Dom0Machine,
@@ -10,6 +11,8 @@ import {
   ramForGuests,
 } from '../index.ts';
 
+import { assignVdevs, type DiskSpec } from '../toolstack/devices/disk-spec.ts';
+import { Vbd } from '../toolstack/devices/vbd.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
 import { HostedDomain, type Machine } from '../toolstack/machine.ts';
@@ -49,13 +52,32 @@ export function commandLine(mode: Mode, append: readonly string[], quiet = false
   return [CONSOLES[mode], early, ...append].filter(part => part !== '').join(' ');
 }
 
+/** What a machine's devices lead to. */
+export interface Surroundings {
+  /** Rejects with a sentence for a person. */
+  openDisk(spec: DiskSpec): Promise<BlockSource>;
+}
+
+/** Nothing but the machine: requests must not name disks. */
+const NO_SURROUNDINGS: Surroundings = {
+  openDisk: () => Promise.reject(new BuildError('there is nothing here to open disks with')),
+};
+
+interface OpenDisk {
+  readonly spec: DiskSpec;
+  readonly source: BlockSource;
+}
+
+type Starter = (request: BootRequest, log: (line: string) => void, disks: readonly OpenDisk[]) => Promise<Machine>;
+
 /** Starts each mode's machine; modes that are not here are not built yet. */
-const STARTERS: Partial<Record<Mode, (request: BootRequest, log: (line: string) => void) => Promise<Machine>>> = {
-  native: async (request, log) => {
+const STARTERS: Partial<Record<Mode, Starter>> = {
+  native: async (request, log, opened) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
-    return NativeMachine.create({ image, initrd, cmdline, memoryMiB, cpus, cpu, clock, log });
+    const disks = opened.map(({ source }) => source);
+    return NativeMachine.create({ image, initrd, cmdline, memoryMiB, cpus, cpu, clock, disks, log });
   },
-  dom0: async (request, log) => {
+  dom0: async (request, log, opened) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     return Dom0Machine.create({
       image: { ...image, modules: null },
@@ -65,35 +87,62 @@ const STARTERS: Partial<Record<Mode, (request: BootRequest, log: (line: string) 
       cpus,
       cpu,
       clock,
+      disks: opened.map(({ source }) => source),
       log,
     });
   },
-  pv: (request, log) => hosted(request, log, (host, options) => host.createPvDomain(options)),
-  pvh: (request, log) => hosted(request, log, (host, options) => host.createPvhDomain(options)),
-  pvhvm: (request, log) => hosted(request, log, (host, options) => host.createPvHvmDomain(options)),
+  pv: (request, log, disks) => hosted(request, log, disks, (host, options) => host.createPvDomain(options)),
+  pvh: (request, log, disks) => hosted(request, log, disks, (host, options) => host.createPvhDomain(options)),
+  pvhvm: (request, log, disks) => hosted(request, log, disks, (host, options) => host.createPvHvmDomain(options)),
 };
 
 /** A host with one guest. */
 async function hosted(
   request: BootRequest,
   log: (line: string) => void,
+  disks: readonly OpenDisk[],
   create: (host: Host, options: GuestOptions) => GuestDomain,
 ): Promise<Machine> {
   const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
   const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, log });
-  return new HostedDomain(
-    host,
-    create(host, { image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus }),
-  );
+  const guest = create(host, { image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus });
+  const vdevs = assignVdevs(disks.map(({ spec }) => spec));
+  disks.forEach(({ spec, source }, i) => {
+    new Vbd(host, guest, { ...spec, vdev: vdevs[i], source });
+  });
+  return new HostedDomain(host, guest);
+}
+
+async function openAll(specs: readonly DiskSpec[], { openDisk }: Surroundings): Promise<OpenDisk[]> {
+  const disks: OpenDisk[] = [];
+  try {
+    for (const spec of specs) disks.push({ spec, source: await openDisk(spec) });
+    return disks;
+  } catch (error) {
+    closeAll(disks);
+    throw error;
+  }
+}
+
+function closeAll(disks: readonly OpenDisk[]): void {
+  for (const { source } of disks) source.close();
 }
 
 /** StartDomain: a machine of its own for every boot. Rejects with BuildError where it cannot be made. */
-export async function startOnHost(request: BootRequest): Promise<BootedDomain> {
+export async function startOnHost(
+  request: BootRequest,
+  surroundings: Surroundings = NO_SURROUNDINGS,
+): Promise<BootedDomain> {
   const start = STARTERS[request.mode];
   if (!start) throw new BuildError(`mode ${request.mode} is not built yet`);
+  const disks = await openAll(request.disks ?? [], surroundings);
   const logListeners: Array<(line: string) => void> = [];
-  const machine = await start(request, line => {
+  const log = (line: string) => {
     for (const listener of logListeners) listener(line);
+  };
+  const machine = await start(request, log, disks).catch((error: unknown) => {
+    closeAll(disks);
+    throw error;
   });
   const abort = new AbortController();
   let ended = false;
@@ -108,6 +157,7 @@ export async function startOnHost(request: BootRequest): Promise<BootedDomain> {
       whenIdle: request.clock === 'real' ? 'wait' : 'return',
     });
     ended = true;
+    closeAll(disks);
     const reason: EndReason = machine.shutdown ?? (end === 'aborted' ? 'destroyed' : 'idle');
     return { reason, crash: machine.crash };
   }

@@ -1,10 +1,14 @@
 // A machine whose kernel runs as Dom0: the hypervisor on a board, and on it the initial domain, which drives the board's devices.
+import { AwaitedSource } from '../backends/block/awaited-source.ts';
+import type { BlockSource } from '../backends/block/source.ts';
 import type { CrashRecord } from '../hypervisor/crash.ts';
 import { captureCrash } from '../hypervisor/crash.ts';
 import type { Domain } from '../hypervisor/domain.ts';
 import { runnerOf } from '../hypervisor/schedule.ts';
 import { AT, Board, type BoardOptions, PCI_HOLE } from '../machine/board.ts';
 import { layOutMemory, type MemoryLayout } from '../machine/memory-layout.ts';
+import { VirtioBlock } from '../machine/virtio/block.ts';
+import { addVirtio } from '../machine/virtio/pci-device.ts';
 import { BuildError } from './builder/error.ts';
 import { buildPv } from './builder/pv.ts';
 import type { ClockOptions } from './clock.ts';
@@ -23,6 +27,8 @@ export interface Dom0Options extends ClockOptions, Pick<HostOptions, 'cpu' | 'ji
   memoryMiB: number;
   /** Memory of guests beside it, in MiB. */
   guestMemoryMiB?: number;
+  /** The machine's disks, virtio-blk devices in this order. */
+  disks?: readonly BlockSource[];
   /** Processors of the machine, and vCPUs of Dom0. */
   cpus?: number;
   /**
@@ -87,6 +93,16 @@ export class Dom0Machine implements Machine {
     const { hypervisor } = host;
     this.host = host;
     this.board = board;
+    const devices = {
+      memory: board.physical,
+      later: (work: () => void) => hypervisor.hostEvents.raise(work),
+      log: hypervisor.log,
+    };
+    for (const source of options.disks ?? []) {
+      const disk = new AwaitedSource(source, () => host.wake());
+      host.scheduler.outside.add(() => disk.isBusy);
+      addVirtio(board.pci, new VirtioBlock(devices, { source: disk }));
+    }
     board.runFirmware(Array.from({ length: cpus }, (_, id) => id));
     hypervisor.machineMemoryMap = [
       ...layout.map.map(({ address, size, type }) => ({ address: BigInt(address), size: BigInt(size), type })),

@@ -1,5 +1,6 @@
 // A bare PC with a kernel in its RAM: no hypervisor, the kernel has the machine's processors and chips to itself.
 
+import { AwaitedSource } from '../backends/block/awaited-source.ts';
 import type { BlockSource } from '../backends/block/source.ts';
 import type { JitOptions } from '../cpu/jit/jit.ts';
 import { EngineMemory } from '../cpu/memory.ts';
@@ -54,6 +55,7 @@ export class NativeMachine implements Machine {
   private readonly clock: Clock;
   private readonly sleeper = new Wakeable();
   private readonly log: (line: string) => void;
+  private readonly disks: readonly AwaitedSource[];
   private ended: ShutdownName | null = null;
   private crashed: CrashRecord | null = null;
 
@@ -69,6 +71,7 @@ export class NativeMachine implements Machine {
     }
     this.log = options.log ?? (() => {});
     this.console = new GuestConsole(() => this.sleeper.wake());
+    this.disks = (options.disks ?? []).map(source => new AwaitedSource(source, () => this.sleeper.wake()));
     const model = modelByName(options.cpu);
     const ramBytes = memoryMiB * MIB;
     const memory = new EngineMemory(ramBytes);
@@ -92,8 +95,9 @@ export class NativeMachine implements Machine {
       options.clock === 'real' ? REAL_TIME_RUN : undefined,
     );
     attach(this.scheduler);
+    for (const disk of this.disks) this.scheduler.outside.add(() => disk.isBusy);
     const devices = { memory: pc.physical, later: (work: () => void) => hostEvents.raise(work), log: this.log };
-    for (const source of options.disks ?? []) addVirtio(pc.pci, new VirtioBlock(devices, { source }));
+    for (const source of this.disks) addVirtio(pc.pci, new VirtioBlock(devices, { source }));
     pc.runFirmware(pc.localApics.map(apic => apic.initialId));
     const entry = loadLinux(pc.physical, { image, initrd, cmdline, map: pc.memoryMap, rsdp: pc.rsdp });
     enterLinux(pc.processors[0].cpu, entry);

@@ -100,7 +100,7 @@ test('inspect tells what the file is, as text and as JSON', async () => {
 describe('check', () => {
   const options: CheckOptions = {
     ...DEFAULTS,
-    ...{ cpus: 2, append: '', clock: 'virtual', timeout: 5, jobs: 2, modes: ['pv', 'pvh'] },
+    ...{ cpus: 2, disk: [], append: '', clock: 'virtual', timeout: 5, jobs: 2, modes: ['pv', 'pvh'] },
   };
   const playing =
     (lines: readonly string[]): Boot =>

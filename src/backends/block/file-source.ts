@@ -26,6 +26,7 @@ export class FileSource implements BlockSource {
   readonly isImmediate = true;
   private readonly file: BlockFile;
   private bytes: number;
+  private isClosed = false;
 
   /** The file is the source's from now on. It is read-only where the file is, or `isReadOnly` says so. */
   constructor(file: BlockFile, options: { sectorSize?: number; isReadOnly?: boolean } = {}) {
@@ -72,7 +73,8 @@ export class FileSource implements BlockSource {
   }
 
   close(): void {
-    this.file.close();
+    if (!this.isClosed) this.file.close();
+    this.isClosed = true;
   }
 
   private refusal(offset: number, length: number): Error | null {

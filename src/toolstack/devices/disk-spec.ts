@@ -1,9 +1,11 @@
 // What a person writes for a disk, in xl's syntax: docs/man/xl-disk-configuration.5.pod. Beside it, parts may be left out or stand in any order
 // where they cannot be mistaken: "disk.img", "disk.img,ro", "disk.img,xvdb".
-import { parseVdev, type Vdev } from './vdev.ts';
+import { parseVdev, type Vdev, xvdName } from './vdev.ts';
 
 export interface DiskSpec {
-  /** A file, a block device, a URL. Empty for a CD drive without a disc. */
+  /** What the person wrote. */
+  readonly text: string;
+  /** A file, a block device, a URL, "scratch:64M" for memory. Empty for a CD drive without a disc. */
   readonly target: string;
   /** Null: the next one that is free. */
   readonly vdev: Vdev | null;
@@ -18,6 +20,32 @@ export interface DiskSpec {
 /** A mistake in what a person wrote: one sentence. */
 export class DiskSpecError extends Error {
   override name = 'DiskSpecError';
+}
+
+/** Each disk's own name, or the next of xvda, xvdb, … that is free. Throws DiskSpecError where two have the same. */
+export function assignVdevs(specs: readonly DiskSpec[]): Vdev[] {
+  const taken = new Set<number>();
+  for (const { vdev } of specs) {
+    if (vdev && taken.has(vdev.number)) throw new DiskSpecError(`two disks are ${vdev.name}`);
+    if (vdev) taken.add(vdev.number);
+  }
+  let next = 0;
+  return specs.map(({ vdev }) => {
+    if (vdev) return vdev;
+    for (;;) {
+      const free = parseVdev(xvdName(next++))!;
+      if (taken.has(free.number)) continue;
+      taken.add(free.number);
+      return free;
+    }
+  });
+}
+
+/** Bytes of a disk in memory that is there for this run alone; null for another kind of target, or one with a wrong size. */
+export function scratchSize(target: string): number | null {
+  const match = /^scratch:(\d{1,9})([KMG])$/.exec(target);
+  if (!match) return null;
+  return Number(match[1]) * { K: 1024, M: 1 << 20, G: 1 << 30 }[match[2] as 'K' | 'M' | 'G'];
 }
 
 interface Parts {
@@ -49,6 +77,7 @@ export function parseDisk(text: string): DiskSpec {
   const access = parts.access ?? (parts.cdrom ? 'ro' : 'rw');
   if (!(access in ACCESS)) throw new DiskSpecError(`access to a disk is ro or rw, not "${access}"`);
   return {
+    text,
     target,
     vdev,
     isReadOnly: ACCESS[access],

@@ -20,6 +20,7 @@ export class Networks {
   readonly #bridges = new Map<string, Switch>();
   readonly #counts = new Map<number, number>();
   #user: UserNetwork | null = null;
+  readonly #waits = (): boolean => this.#user?.busy ?? false;
 
   constructor(host: Host, options: NetworksOptions = {}) {
     this.#host = host;
@@ -59,7 +60,7 @@ export class Networks {
     if (user === undefined) return;
     const network = new UserNetwork({ ...user, clock: this.#host.hypervisor.clock });
     connectPorts(network, bridge.addPort());
-    this.#host.scheduler.waitsForOutside = () => network.busy;
+    this.#host.scheduler.outside.add(this.#waits);
     this.#user = network;
   }
 
@@ -67,6 +68,6 @@ export class Networks {
   close(): void {
     this.#user?.close();
     this.#user = null;
-    this.#host.scheduler.waitsForOutside = () => false;
+    this.#host.scheduler.outside.delete(this.#waits);
   }
 }

@@ -2,6 +2,8 @@
  * A PV disk of a domain: the XenStore entries that libxl 4.17 writes for a `disk = ["..."]` line that QEMU serves, and its back end on a block
  * source. Source: device_disk_add() in tools/libs/light/libxl_disk.c.
  */
+
+import { AwaitedSource } from '../../backends/block/awaited-source.ts';
 import { Blkback } from '../../backends/block/blkback.ts';
 import type { BlockSource } from '../../backends/block/source.ts';
 import { BackendDevice } from '../../backends/xenbus/backend-device.ts';
@@ -30,6 +32,8 @@ export class Vbd {
   private readonly spec: VbdSpec;
   private readonly driver: Blkback;
   private readonly device: BackendDevice;
+  private readonly source: AwaitedSource;
+  private readonly waits = (): boolean => this.source.isBusy;
   private isClosed = false;
 
   /** Writes the entries and starts the back end, which finds the front end when the guest runs. Also while it does. */
@@ -37,7 +41,10 @@ export class Vbd {
     this.host = host;
     this.guest = guest;
     this.spec = spec;
-    const { vdev, source, isReadOnly = false, isCdrom = false, discard = null, target = '' } = spec;
+    this.source = new AwaitedSource(spec.source, () => host.wake());
+    host.scheduler.outside.add(this.waits);
+    const { source } = this;
+    const { vdev, isReadOnly = false, isCdrom = false, discard = null, target = '' } = spec;
     const store = host.store.host;
     const deviceType = isCdrom ? 'cdrom' : 'disk';
     const backendPath = `${domainPath(0)}/backend/vbd/${guest.id}/${vdev.number}`;
@@ -105,6 +112,7 @@ export class Vbd {
     if (this.isClosed) return;
     this.isClosed = true;
     this.device.stop();
-    this.spec.source.close();
+    this.host.scheduler.outside.delete(this.waits);
+    this.source.close();
   }
 }

@@ -24,7 +24,7 @@ describe('parseDisk', () => {
     ['phy:/dev/sdb,xvda,w', { ...plain, target: '/dev/sdb', vdev: xvda }],
     ['https://example.org/a?b=c', { ...plain, target: 'https://example.org/a?b=c' }],
   ])('reads %s', (text, expected) => {
-    expect(parseDisk(text)).toEqual(expected);
+    expect(parseDisk(text)).toEqual({ text, ...expected });
   });
 
   it.each([

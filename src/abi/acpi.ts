@@ -1,29 +1,7 @@
 // ACPI's tables. Source: ACPI specification 6.5, chapter 5; PCI Firmware specification 3.3 (MCFG); IA-PC HPET specification 1.0a (HPET).
 // All are packed: fields stand where the ones before them end.
-import { u16 as aligned16, u32 as aligned32, u64 as aligned64, bytes, struct, type Type, u8 } from './struct.ts';
-
-const packed = <T>(type: Type<T>): Type<T> => ({ ...type, align: () => 1 });
-const u16 = packed(aligned16);
-const u32 = packed(aligned32);
-const u64 = packed(aligned64);
-
-/** `char name[length]`, filled up with blanks. */
-function text(length: number): Type<string> {
-  const raw = bytes(length);
-  return {
-    size: () => length,
-    align: () => 1,
-    read: (view, offset, abi) => String.fromCharCode(...raw.read(view, offset, abi)),
-    write: (view, offset, value, abi) =>
-      raw.write(
-        view,
-        offset,
-        Uint8Array.from(value.padEnd(length), c => c.charCodeAt(0)),
-        abi,
-      ),
-    zero: () => '\0'.repeat(length),
-  };
-}
+import { text, u16, u32, u64 } from './packed.ts';
+import { bytes, struct, u8 } from './struct.ts';
 
 /** Generic address structure. */
 export const AddressSpace = { memory: 0, io: 1 } as const;

@@ -1,5 +1,6 @@
 // A PC's board: buses and chips, without processors. Bare machines put processors on it (pc.ts), a hypervisor drives it in their place.
 import type { EngineMemory } from '../cpu/memory.ts';
+import type { CpuModel } from '../cpu/models/model.ts';
 import { PhysicalMap } from '../cpu/physical-map.ts';
 import type { Processor } from '../cpu/types.ts';
 import type { AcpiMachine } from './acpi/description.ts';
@@ -19,6 +20,7 @@ import { assignResources } from './pci/firmware.ts';
 import type { PciFunction } from './pci/function.ts';
 import { PhysicalMemory } from './physical-memory.ts';
 import { Uart16550 } from './serial/uart-16550.ts';
+import { type SmbiosIdentity, smbiosProcessor, smbiosTables } from './smbios.ts';
 import type { Clock } from './time/clock.ts';
 import { cmosMemory } from './timers/cmos-memory.ts';
 import { CmosRtc } from './timers/cmos-rtc.ts';
@@ -32,6 +34,7 @@ export type MachineEnd = 'poweroff' | 'reboot' | 'crash';
 export interface BoardIdentity {
   /** In ACPI tables: at most 6, 8 and 4 characters. */
   readonly oem: AcpiMachine['oem'];
+  readonly smbios: SmbiosIdentity;
   readonly hostBridge: PciFunction;
 }
 
@@ -89,6 +92,20 @@ const FIRST_PCI_GSI = 16;
 /** ISA interrupts that PIRQA to PIRQD lead to for kernels that use the 8259s. */
 const PCI_LINK_IRQS = [10, 11, 10, 11] as const;
 
+/** Software looks for SMBIOS from here on. */
+const SMBIOS_ENTRY = 0xf_0000;
+const FRAME = 4096;
+
+/** A machine of our own. */
+const ownIdentity = (): BoardIdentity => ({
+  oem: { id: 'DMZERO', table: 'DMZEROPC', creator: 'DMZ0' },
+  smbios: {
+    bios: { vendor: 'domzero', version: '1', date: '01/01/2026' },
+    system: { manufacturer: 'domzero', product: 'PC', version: '1' },
+  },
+  hostBridge: genericHostBridge(),
+});
+
 export class Board {
   readonly bus = new PlatformBus();
   readonly interrupts = new InterruptBus();
@@ -107,6 +124,8 @@ export class Board {
   readonly rsdp = 0xe_0000;
   private readonly layout: MemoryLayout;
   private readonly oem: AcpiMachine['oem'];
+  private readonly smbios: SmbiosIdentity;
+  private readonly model: CpuModel;
   private readonly hpet: Hpet;
 
   constructor(options: BoardOptions) {
@@ -114,11 +133,10 @@ export class Board {
     this.layout = layout;
     this.memoryMap = layout.map;
     this.map = options.map ?? mapRam(layout);
-    const { oem, hostBridge } = options.identity ?? {
-      oem: { id: 'DMZERO', table: 'DMZEROPC', creator: 'DMZ0' },
-      hostBridge: genericHostBridge(),
-    };
+    const { oem, smbios, hostBridge } = options.identity ?? ownIdentity();
     this.oem = oem;
+    this.smbios = smbios;
+    this.model = processor.model;
     this.physical = new PhysicalMemory(memory, this.map, (mfn, offset, length) =>
       processor.wroteFrame(mfn, offset, length),
     );
@@ -180,7 +198,7 @@ export class Board {
   }
 
   /**
-   * What firmware does once all devices are in their places: addresses for PCI functions, interrupts for the 8259s, ACPI's tables.
+   * What firmware does once all devices are in their places: addresses for PCI functions, interrupts for the 8259s, tables.
    * @param apicIds of the processors, the boot processor's first
    */
   runFirmware(apicIds: readonly number[]): void {
@@ -188,12 +206,19 @@ export class Board {
     PCI_LINK_IRQS.forEach((irq, link) => void this.wiring.route(link, irq));
     const levels = PCI_LINK_IRQS.reduce((mask, irq) => mask | (1 << irq), 1 << IRQ.acpi);
     this.bus.portWrite(AT.picTriggers, 2, levels);
-    for (const { address, bytes } of acpiTables(this.describe(apicIds), {
-      rsdp: this.rsdp,
-      tables: this.layout.acpi.address,
-    })) {
-      this.physical.write(address, bytes);
-    }
+    const at = { rsdp: this.rsdp, tables: this.layout.acpi.address };
+    const tables = [
+      ...acpiTables(this.describe(apicIds), at),
+      ...smbiosTables(
+        {
+          ...this.smbios,
+          processor: smbiosProcessor(this.model, apicIds.length),
+          ram: this.layout.ram.map(([gfn, frames]) => ({ address: gfn * FRAME, size: frames * FRAME })),
+        },
+        SMBIOS_ENTRY,
+      ),
+    ];
+    for (const { address, bytes } of tables) this.physical.write(address, bytes);
   }
 
   private describe(apicIds: readonly number[]): AcpiMachine {

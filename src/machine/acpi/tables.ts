@@ -1,5 +1,6 @@
 // The ACPI tables of a machine, from its description to bytes at addresses. Source: ACPI specification 6.5, chapter 5.
 import * as abi from '../../abi/acpi.ts';
+import { checksum, filled } from '../../abi/packed.ts';
 import type { Of, Type } from '../../abi/struct.ts';
 import { CENTURY } from '../timers/rtc-calendar.ts';
 import type { AcpiMachine } from './description.ts';
@@ -54,18 +55,8 @@ export function acpiTables(machine: AcpiMachine, at: { rsdp: number; tables: num
   return placed;
 }
 
-/** The bytes of a struct of which some fields are given and the others are 0. */
-function filled<T>(type: Type<T>, values: Partial<T>): Uint8Array {
-  const bytes = new Uint8Array(type.size(64));
-  type.write(new DataView(bytes.buffer), 0, { ...type.zero(), ...values }, 64);
-  return bytes;
-}
-
 const number = (value: number, length: number): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => Number((BigInt(value) >> BigInt(8 * i)) & 0xffn));
-
-/** What makes the sum of all bytes a multiple of 256. */
-const checksum = (bytes: Uint8Array): number => -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff;
 
 function withHeader(
   { oem }: AcpiMachine,

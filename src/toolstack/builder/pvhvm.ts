@@ -8,12 +8,14 @@ import { GuestLog } from '../../hypervisor/hvm/guest-log.ts';
 import { apicIdOf, connectProcessors } from '../../hypervisor/hvm/hvm-vcpu.ts';
 import { PlatformDevice, UNPLUG_PORTS } from '../../hypervisor/hvm/platform-device.ts';
 import type { CallbackLines } from '../../hypervisor/hvm/upcalls.ts';
+import { XEN_VERSION } from '../../hypervisor/hypervisor.ts';
 import { AT, Board, PCI_HOLE } from '../../machine/board.ts';
 import { apicPage } from '../../machine/interrupts/apic-page.ts';
 import type { IrqWiring } from '../../machine/interrupts/irq-wiring.ts';
 import { DebugConsole } from '../../machine/legacy/debug-ports.ts';
 import { layOutMemory, MemoryType } from '../../machine/memory-layout.ts';
 import { i440fxHostBridge, piix3IsaBridge } from '../../machine/pci/bridges.ts';
+import type { SmbiosIdentity } from '../../machine/smbios.ts';
 import type { KernelImage } from '../image/kernel.ts';
 import { BuildError } from './error.ts';
 import { populateHvm } from './hvm-memory.ts';
@@ -56,6 +58,7 @@ export function buildPvHvm(domain: Domain, options: PvHvmBuildOptions): Board {
     map: hvm.physmap.map,
     identity: {
       oem: { id: 'Xen', table: 'HVM', creator: 'HVML' },
+      smbios: hvmloaderIdentity(domain),
       hostBridge: i440fxHostBridge(),
     },
     serialOutput: options.serialOutput,
@@ -89,6 +92,16 @@ export function buildPvHvm(domain: Domain, options: PvHvmBuildOptions): Board {
   boot.isInitialised = true;
   boot.isUp = true;
   return board;
+}
+
+/** What hvmloader says of the machine (tools/firmware/hvmloader/smbios.c). */
+function hvmloaderIdentity({ config }: Domain): SmbiosIdentity {
+  const version = `${XEN_VERSION.major}.${XEN_VERSION.minor}${XEN_VERSION.extra}`;
+  return {
+    bios: { vendor: 'Xen', version, date: '01/01/2026' },
+    system: { manufacturer: 'Xen', product: 'HVM domU', version },
+    ...(config.handle ? { uuid: config.handle } : {}),
+  };
 }
 
 function addPlatformDevice(domain: Domain, board: Board): void {

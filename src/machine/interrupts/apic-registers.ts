@@ -37,6 +37,8 @@ export const Reg = {
 export const Lvt = {
   vector: 0xff,
   delivery: 0x700,
+  /** Delivery status, which never shows: delivery takes no time. */
+  pending: 1 << 12,
   activeLow: 1 << 13,
   remoteIrr: 1 << 14,
   level: 1 << 15,

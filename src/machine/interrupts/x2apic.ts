@@ -1,5 +1,5 @@
 // x2APIC mode: a local APIC's registers as MSRs 0x800 to 0x8ff, where what the page tolerates is #GP (SDM Vol. 3A, table 11-6).
-import { COMMAND_BITS, lvtBits, Reg, spuriousBits } from './apic-registers.ts';
+import { COMMAND_BITS, Lvt, lvtBits, Reg, spuriousBits } from './apic-registers.ts';
 import type { LocalApic } from './local-apic.ts';
 
 export const X2APIC_FIRST = 0x800;
@@ -41,7 +41,8 @@ const exists = (apic: LocalApic, offset: number): boolean =>
 /** Null for registers that cannot be written. */
 function writableBits(apic: LocalApic, offset: number): number | null {
   const lvt = lvtBits(apic.kind).get(offset);
-  if (lvt !== undefined) return lvt;
+  // read-only bits are not reserved ones: Linux writes them when it leaves the APIC to the 8259s again
+  if (lvt !== undefined) return lvt | Lvt.pending | (lvt & Lvt.level ? Lvt.remoteIrr : 0);
   switch (offset) {
     case Reg.taskPriority:
     case Reg.selfIpi:

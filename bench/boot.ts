@@ -1,13 +1,14 @@
-// Whole-process time of a boot to power-off: `domzero check --modes pv` beside QEMU (TCG) with genuine Xen, which boots the same kernel and
-// initramfs as Dom0 with as much memory. Both start from the same bzImage and initramfs, and run in turn, so that a busy machine hurts both. Debian's qemu-system-x86 and
-// xen-hypervisor-*-amd64 packages must be installed.
-//   npx tsx bench/boot.ts KERNEL.deb [rounds]
+// Whole-process time of a boot to power-off: `domzero check` in a mode beside QEMU (TCG), which boots the same bzImage and initramfs with as much
+// memory: natively for `native`, as Dom0 of genuine Xen for the Xen modes. They run in turn, so that a busy machine hurts both. Debian's
+// qemu-system-x86 and, for the Xen modes, xen-hypervisor-*-amd64 packages must be installed.
+//   npx tsx bench/boot.ts KERNEL.deb [rounds [mode]]
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { loadImage } from '../src/index.ts';
+import { MODES, type Mode } from '../src/toolstack/image/modes.ts';
 import { builtinInitramfs } from '../src/toolstack/init/initramfs.ts';
 
 const MEMORY_MIB = 256;
@@ -41,29 +42,56 @@ function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
 
+/** Files of one kernel, as both sides boot it. */
+interface Files {
+  kernel: string;
+  initrd: string;
+  console: string;
+}
+
+const quiet = (files: Files): string[] => [
+  ...['-display', 'none', '-no-reboot', '-monitor', 'none', '-serial', `file:${files.console}`],
+];
+
+function qemuNative(files: Files): Sample {
+  return measure('qemu-system-x86_64', [
+    ...['-accel', 'tcg', '-cpu', 'max', '-m', String(MEMORY_MIB), '-kernel', files.kernel, '-initrd', files.initrd],
+    ...['-append', 'console=ttyS0 earlyprintk=ttyS0'],
+    ...quiet(files),
+  ]);
+}
+
+function qemuXen(files: Files, folder: string): Sample {
+  const xen = readdirSync('/boot').find(name => /^xen-4.*-amd64\.gz$/.test(name));
+  if (!xen) throw new Error('genuine Xen is missing: apt-get install xen-hypervisor-4.17-amd64 qemu-system-x86');
+  const xenFile = join(folder, 'xen');
+  writeFileSync(xenFile, gunzipSync(readFileSync(join('/boot', xen))));
+  return measure('qemu-system-x86_64', [
+    ...['-accel', 'tcg', '-cpu', 'max,-smap,-smep,+svm', '-m', String(MEMORY_MIB + XEN_MIB), '-kernel', xenFile],
+    ...['-initrd', `${files.kernel} console=hvc0,${files.initrd}`],
+    ...['-append', `console=com1 com1=115200 dom0_mem=${MEMORY_MIB}M dom0_max_vcpus=1`],
+    ...quiet(files),
+  ]);
+}
+
 async function main(): Promise<void> {
-  const [file, roundsText] = process.argv.slice(2);
-  if (!file) throw new Error('usage: npx tsx bench/boot.ts KERNEL.deb [rounds]');
-  const rounds = Number(roundsText ?? 3);
+  const [file, roundsText = '3', mode = 'pv'] = process.argv.slice(2);
+  if (!file || !MODES.includes(mode as Mode)) {
+    throw new Error(`usage: npx tsx bench/boot.ts KERNEL.deb [rounds [${MODES.join('|')}]]`);
+  }
+  const rounds = Number(roundsText);
   const folder = mkdtempSync(join(tmpdir(), 'domzero-bench-'));
   try {
     const image = await loadImage(new Uint8Array(readFileSync(file)), file);
     if (!image.bzImage) throw new Error(`${file}: QEMU needs a bzImage`);
-    const xen = readdirSync('/boot').find(name => /^xen-4.*-amd64\.gz$/.test(name));
-    if (!xen) throw new Error('genuine Xen is missing: apt-get install xen-hypervisor-4.17-amd64 qemu-system-x86');
-    const [xenFile, kernel, initrd] = ['xen', 'vmlinuz', 'initrd'].map(name => join(folder, name));
-    writeFileSync(xenFile, gunzipSync(readFileSync(join('/boot', xen))));
+    const [kernel, initrd, console_] = ['vmlinuz', 'initrd', 'console'].map(name => join(folder, name));
+    const files = { kernel, initrd, console: console_ };
     writeFileSync(kernel, image.bzImage);
     writeFileSync(initrd, builtinInitramfs({ bits: image.elf.bits }));
-    const qemu = () =>
-      measure('qemu-system-x86_64', [
-        ...['-accel', 'tcg', '-cpu', 'max,-smap,-smep,+svm', '-m', String(MEMORY_MIB + XEN_MIB), '-kernel', xenFile],
-        ...['-initrd', `${kernel} console=hvc0,${initrd}`],
-        ...['-append', `console=com1 com1=115200 dom0_mem=${MEMORY_MIB}M dom0_max_vcpus=1`],
-        ...['-display', 'none', '-no-reboot', '-monitor', 'none', '-serial', `file:${join(folder, 'console')}`],
-      ]);
+    const alternative = mode === 'native' ? 'QEMU' : 'QEMU+Xen';
+    const qemu = () => (mode === 'native' ? qemuNative(files) : qemuXen(files, folder));
     const domzero = () =>
-      measure(process.execPath, ['bin/domzero', 'check', kernel, '--modes', 'pv', '--memory', `${MEMORY_MIB}M`]);
+      measure(process.execPath, ['bin/domzero', 'check', kernel, '--modes', mode, '--memory', `${MEMORY_MIB}M`]);
     execFileSync(process.execPath, ['bin/domzero', '--version']); // builds where needed
     const ours: Sample[] = [];
     const theirs: Sample[] = [];
@@ -73,14 +101,14 @@ async function main(): Promise<void> {
       const [a, b] = [ours[i], theirs[i]];
       console.log(
         `round ${i + 1}: domzero ${a.wallSeconds.toFixed(1)} s (${a.cpuSeconds.toFixed(1)} s CPU), ` +
-          `QEMU+Xen ${b.wallSeconds.toFixed(1)} s (${b.cpuSeconds.toFixed(1)} s CPU), ratio ${(a.wallSeconds / b.wallSeconds).toFixed(2)}`,
+          `${alternative} ${b.wallSeconds.toFixed(1)} s (${b.cpuSeconds.toFixed(1)} s CPU), ratio ${(a.wallSeconds / b.wallSeconds).toFixed(2)}`,
       );
     }
     const ratios = ours.map((a, i) => a.wallSeconds / theirs[i].wallSeconds);
     const cpu = ours.map((a, i) => a.cpuSeconds / theirs[i].cpuSeconds);
     const spread = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}`;
     console.log(
-      `${image.release}: wall ratio ${median(ratios).toFixed(2)} (${spread}), CPU ratio ${median(cpu).toFixed(2)}`,
+      `${image.release} ${mode}: wall ratio ${median(ratios).toFixed(2)} (${spread}), CPU ratio ${median(cpu).toFixed(2)}`,
     );
   } finally {
     rmSync(folder, { recursive: true });

@@ -6,6 +6,7 @@ import { EngineMemory } from '../../src/cpu/memory.ts';
 import type { Domain, DomainConfig } from '../../src/hypervisor/domain.ts';
 import { DOMID_SELF } from '../../src/hypervisor/domain-ids.ts';
 import { errnoName } from '../../src/hypervisor/errors.ts';
+import type { Machine } from '../../src/hypervisor/hardware/hardware.ts';
 import { dispatch } from '../../src/hypervisor/hypercalls/dispatch.ts';
 import { Hypervisor } from '../../src/hypervisor/hypervisor.ts';
 import { setKernelBase } from '../../src/hypervisor/memory/base-pointers.ts';
@@ -30,13 +31,14 @@ export class TestHost {
   readonly hypervisor: Hypervisor;
   readonly log: string[] = [];
 
-  constructor(frames = 2048) {
+  constructor(frames = 2048, machine?: Machine) {
     this.memory = new EngineMemory(frames * 4096);
     this.processor = new FakeProcessor(this.memory);
     this.hypervisor = new Hypervisor({
       processor: this.processor,
       clock: new Clock(new VirtualTicks(() => 0n)),
       log: line => this.log.push(line),
+      machine,
     });
     // A mistake of ours fails the test instead of stopping a domain.
     this.hypervisor.bug = (_, error) => {

@@ -24,13 +24,23 @@ function busybox(context: TestContext): Uint8Array {
   throw new Error(`${file} has no busybox`);
 }
 
+export interface ShellExtras {
+  /** Further commands of busybox. */
+  readonly commands?: readonly string[];
+  /** Executable files by path. */
+  readonly files?: ReadonlyMap<string, Uint8Array | string>;
+}
+
 /** An archive whose init is this script for busybox's shell. Skips the test where there is no busybox. */
-export function shellInitramfs(context: TestContext, script: string): string {
+export function shellInitramfs(context: TestContext, script: string, extras: ShellExtras = {}): string {
   const archive = new CpioWriter();
   for (const directory of ['bin', 'dev', 'proc', 'sys']) archive.directory(directory);
   archive.device('dev/console', 'character', 5, 1);
   archive.file('bin/busybox', busybox(context), EXECUTABLE);
-  for (const command of COMMANDS) archive.symlink(`bin/${command}`, 'busybox');
+  for (const command of [...COMMANDS, ...(extras.commands ?? [])]) archive.symlink(`bin/${command}`, 'busybox');
+  for (const [path, content] of extras.files ?? []) {
+    archive.file(path, typeof content === 'string' ? new TextEncoder().encode(content) : content, EXECUTABLE);
+  }
   archive.file('init', new TextEncoder().encode(`#!/bin/sh\n${script}\n`), EXECUTABLE);
   return scratchPath('shell.cpio', archive.finish());
 }

@@ -11,6 +11,7 @@ import { domainPath } from '../../backends/xenstore/paths.ts';
 import type { GuestDomain } from '../guest-domain.ts';
 import { writeDeviceTree } from './device-tree.ts';
 import { frontendDomain } from './frontend-domain.ts';
+import { DeviceSpecError } from './spec-error.ts';
 
 export interface VifSpec {
   mac?: MacAddress;
@@ -21,11 +22,6 @@ export interface VifSpec {
   mtu?: number;
 }
 
-/** A mistake in what a person wrote: one sentence. */
-export class VifSpecError extends Error {
-  override name = 'VifSpecError';
-}
-
 const DEFAULT_BRIDGE = 'xenbr0';
 const DEFAULT_SCRIPT = '/etc/xen/scripts/vif-bridge';
 const LEAST_MTU = 68;
@@ -33,27 +29,27 @@ const MOST_MTU = 65535 - 14;
 /** Xen's own range of addresses. */
 const XEN_OUI = 0x00163e;
 
-/** Reads `mac=00:16:3e:01:02:03,bridge=xenbr0`, as in a domain's configuration file. Throws VifSpecError. */
+/** Reads `mac=00:16:3e:01:02:03,bridge=xenbr0`, as in a domain's configuration file. Throws DeviceSpecError. */
 export function parseVif(text: string): VifSpec {
   const spec: VifSpec = {};
   for (const part of text.split(',')) {
     const setting = part.trim();
     if (setting === '') continue;
     const [, key, value] = /^(\w+)\s*=\s*(.*)$/.exec(setting) ?? ['', setting, ''];
-    if (value === '') throw new VifSpecError(`a vif is described by key=value, not "${setting}"`);
+    if (value === '') throw new DeviceSpecError(`a vif is described by key=value, not "${setting}"`);
     if (key === 'mac') {
       const mac = parseMac(value!);
-      if (mac === null) throw new VifSpecError(`"${value}" is no Ethernet address`);
+      if (mac === null) throw new DeviceSpecError(`"${value}" is no Ethernet address`);
       spec.mac = mac;
     } else if (key === 'mtu') {
       const mtu = Number(value);
       if (!/^\d+$/.test(value!) || mtu < LEAST_MTU || mtu > MOST_MTU) {
-        throw new VifSpecError(`an mtu is from ${LEAST_MTU} to ${MOST_MTU}, not "${value}"`);
+        throw new DeviceSpecError(`an mtu is from ${LEAST_MTU} to ${MOST_MTU}, not "${value}"`);
       }
       spec.mtu = mtu;
     } else if (key === 'bridge' || key === 'script' || key === 'ip') spec[key] = value!;
     else if (key === 'type' && value === 'vif') continue;
-    else throw new VifSpecError(`${key} of a vif is not built`);
+    else throw new DeviceSpecError(`${key} of a vif is not built`);
   }
   return spec;
 }

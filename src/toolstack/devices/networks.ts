@@ -35,7 +35,7 @@ export class Networks {
     const port: NetworkPort = capture ? tapPort(own, capture) : own;
     const index = this.#counts.get(guest.id) ?? 0;
     this.#counts.set(guest.id, index + 1);
-    const device = attachVif({ store: this.#host.store.host, guest, index, spec, port });
+    const device = attachVif({ store: this.#host.store.host, domain: guest.domain, index, spec, port });
     this.#host.addDevice(guest, {
       stop: () => {
         device.stop();

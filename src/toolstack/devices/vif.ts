@@ -8,7 +8,7 @@ import { type MacAddress, macText, parseMac } from '../../backends/net/packet/ad
 import { BackendDevice } from '../../backends/xenbus/backend-device.ts';
 import type { HostClient } from '../../backends/xenstore/host-client.ts';
 import { domainPath } from '../../backends/xenstore/paths.ts';
-import type { GuestDomain } from '../guest-domain.ts';
+import type { Domain } from '../../hypervisor/domain.ts';
 import { writeDeviceTree } from './device-tree.ts';
 import { frontendDomain } from './frontend-domain.ts';
 import { DeviceSpecError } from './spec-error.ts';
@@ -59,7 +59,7 @@ export const bridgeOf = (spec: VifSpec): string => spec.bridge ?? DEFAULT_BRIDGE
 
 export interface VifOptions {
   store: HostClient;
-  guest: GuestDomain;
+  domain: Domain;
   /** Number among the domain's network devices, from 0. */
   index: number;
   spec: VifSpec;
@@ -70,8 +70,8 @@ export interface VifOptions {
 }
 
 /** Writes the entries and starts the back end, which finds the front end when the guest runs. */
-export function attachVif({ store, guest, index, spec, port, queues = 1 }: VifOptions): BackendDevice {
-  const { id } = guest;
+export function attachVif({ store, domain, index, spec, port, queues = 1 }: VifOptions): BackendDevice {
+  const { id } = domain;
   const mac = spec.mac ?? XEN_OUI * 2 ** 24 + ((id & 0xffff) << 8) + (index & 0xff);
   const backend = `${domainPath(0)}/backend/vif/${id}/${index}`;
   const frontend = `${domainPath(id)}/device/vif/${index}`;
@@ -92,7 +92,7 @@ export function attachVif({ store, guest, index, spec, port, queues = 1 }: VifOp
   // What the script does on a host with bridges of its own: here the port is there already.
   store.write(`${backend}/hotplug-status`, 'connected');
   const driver = new Netback({
-    domain: frontendDomain(guest.domain),
+    domain: frontendDomain(domain),
     port,
     maxQueues: queues,
     broken: reason => device.fail(reason),

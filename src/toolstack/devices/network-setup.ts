@@ -4,7 +4,7 @@ import type { UserNetworkOptions } from '../../backends/net/user/user-network.ts
 import { BuildError } from '../builder/error.ts';
 import { HostedDomain, type Machine } from '../machine.ts';
 import { Networks } from './networks.ts';
-import type { VifSpec } from './vif.ts';
+import { attachVif, bridgeOf, type VifSpec } from './vif.ts';
 
 export interface NetworkSetup {
   vifs: readonly VifSpec[];
@@ -20,10 +20,21 @@ export function connectNetworks(machine: Machine, { vifs, user, capture }: Netwo
   if (!(machine instanceof HostedDomain)) throw new BuildError('a vif is a device of a Xen guest');
   const { host, guest } = machine;
   const { clock } = host.hypervisor;
-  const networks = new Networks(host, {
+  const networks = new Networks({
+    clock,
+    scheduler: host.scheduler,
     ...(user ? { user: user(() => host.wake()) } : {}),
     ...(capture ? { capture: new PcapWriter(capture, () => clock.wallClockAtBoot + clock.nowNs()) } : {}),
   });
-  for (const spec of vifs) networks.addVif(guest, spec);
+  for (const [index, spec] of vifs.entries()) {
+    const { port, close } = networks.open(bridgeOf(spec));
+    const device = attachVif({ store: host.store.host, domain: guest.domain, index, spec, port });
+    host.addDevice(guest, {
+      stop: () => {
+        device.stop();
+        close();
+      },
+    });
+  }
   return () => networks.close();
 }

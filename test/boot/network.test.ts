@@ -22,7 +22,7 @@ echo "bound $ip router $router dns $dns mtu $mtu"
 `;
 const UP = `mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for m in /lib/*.ko; do insmod $m; done
-until [ -e /sys/class/net/eth0 ]; do sleep 0.1; done
+for i in 1 2 3 4 5 6 7 8 9; do [ -e /sys/class/net/eth0 ] || sleep 0.2; done
 ip link set lo up; ip link set eth0 up
 udhcpc -i eth0 -s /bin/dhcp-script -n -q 2>/dev/null`;
 

@@ -109,7 +109,7 @@ echo state $(cat /sys/bus/xen/devices/vif-0/state) $(cat /sys/class/net/eth0/add
         expect(seen).toContain('thank you');
         expect(uploaded).toBe(SUM);
         expect(seen).toContain('refused 1');
-        expect(seen).toContain('state 4 00:16:3e:0a:0b:0c');
+        expect(seen).toContain('state Connected 00:16:3e:0a:0b:0c');
         expect(readFileSync(pcap).readUInt32LE(0)).toBe(0xa1b23c4d);
       }
     },

@@ -1,7 +1,8 @@
 // Whatever stands in tables, registers and on the stack: system instructions end in an architectural way, and a fault changes nothing.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AMD, At, Exit, INTEL, Machine, R, SEG, Sel } from './machine.ts';
+import { NOT_RAM, PhysicalMap } from '../../../src/cpu/physical-map.ts';
+import { AMD, At, Exit, INTEL, Machine, R, S, SEG, Sel } from './machine.ts';
 
 const INSTRUCTIONS = [
   '8e d8', '8e d0', '8e e0', '0f a1', '1f', '17', '0f b2 03', 'ff 2b', 'ff 1b', '48 ff 2b', '48 ff 1b', 'cb', 'ca 08 00', '48 cb', 'cf', '66 cf',
@@ -11,7 +12,7 @@ const INSTRUCTIONS = [
 ]; // biome-ignore format: a list
 const MODES = ['long', 'compat', 'protected', 'v86', 'real'] as const;
 /** Ends of run() that are no bug, for one instruction. */
-const ENDS: readonly number[] = Object.values(Exit);
+const ENDS: readonly number[] = Object.values(Exit).filter(exit => exit !== Exit.alone);
 
 const selector = fc.oneof(fc.constantFrom(...Object.values(Sel)), fc.nat(0xffff), fc.constantFrom(0, 3, 0x0f));
 const descriptor = fc.tuple(
@@ -92,6 +93,73 @@ describe('system instructions of a hostile guest', () => {
         expect(ENDS).toContain(m.cpu.run(20));
       }),
       { numRuns: 1000 },
+    );
+  });
+  it('meet a platform that stops, interrupts and moves memory whenever it likes', () => {
+    const whim = fc.constantFrom('nothing', 'stop', 'interrupt', 'nmi', 'unmap', 'map');
+    const reaching = fc.constantFrom(
+      '8b 03',
+      '01 03',
+      'f3 a4',
+      'f3 aa',
+      'e4 60',
+      'ee',
+      '6c',
+      'f3 6e',
+      '0f 32',
+      '0f 30',
+      '0f 22 c0',
+      '0f 22 d8',
+    );
+    fc.assert(
+      fc.property(
+        scene,
+        reaching,
+        fc.array(whim, { minLength: 1, maxLength: 12 }),
+        fc.nat(255),
+        (s, hex, whims, hole) => {
+          const m = stage({ ...s, instruction: hex }, false);
+          const map = new PhysicalMap(256);
+          for (let gfn = 0; gfn < 256; gfn++) if (gfn !== hole) map.set(gfn, gfn);
+          let next = 0;
+          const act = (): void => {
+            const what = whims[next++ % whims.length];
+            if (what === 'stop') m.cpu.stop();
+            else if (what === 'interrupt') m.cpu.interruptPending = true;
+            else if (what === 'nmi') m.cpu.nmiPending = true;
+            else if (what === 'map') map.set(hole, hole);
+            else if (what === 'unmap') m.cpu.dropFrame(Math.max(0, map.set(next % 256, NOT_RAM)));
+          };
+          const answer =
+            <T>(value: T) =>
+            (): T => {
+              act();
+              return value;
+            };
+          m.cpu.bus = {
+            read: answer(0xffn),
+            write: answer(undefined),
+            portRead: answer(0xff),
+            portWrite: answer(undefined),
+          };
+          m.cpu.registers = {
+            rdmsr: answer(5n),
+            wrmsr: answer(undefined),
+            cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }),
+          };
+          m.cpu.selectPhysicalMap(map);
+          m.cpu.modeChanged();
+          for (let turn = 0; turn < 8; turn++) {
+            const before = m.state.get(S.retired);
+            const exit = m.cpu.run(9);
+            expect(ENDS).toContain(exit);
+            expect(Number(m.state.get(S.retired) - before)).toBeLessThanOrEqual(9);
+            if (exit === Exit.shutdown) break;
+            if (exit === Exit.interruptWindow && !m.cpu.deliver(0x20, { source: 'interrupt' })) break;
+          }
+        },
+      ),
+      { numRuns: 400 },
     );
   });
 });

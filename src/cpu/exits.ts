@@ -22,7 +22,7 @@ export const Exit = {
   shutdown: 8,
   /** stop() was called. RIP is at the next instruction. */
   stopped: 9,
-  /** MWAIT with nothing pending (not PV): RIP after it. */
+  /** MWAIT (not PV): RIP after it; exitInfo bit 0: interrupts end the wait even where IF is 0. Stores do as monitorTriggered() says. */
   mwait: 10,
   /** Within the processor only, never returned: an instruction of a longer block reached the platform and has to run alone. */
   alone: 11,

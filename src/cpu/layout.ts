@@ -53,7 +53,8 @@ export const S = {
   pat: 0x300,
   tscOffset: 0x308, // added to the clock's cycles to give the guest's TSC
   xss: 0x310,
-  monitorAddress: 0x318,
+  monitorAddress: 0x318, // u64: engine-memory address of the line that MONITOR watches, or 0: see monitor.ts
+  monitorLine: 0x380, // what stood in its 64 bytes
   pending: 0x320, // u32: an exception or exit is recorded; the instruction must be left
   record: 0x324, // u32: the record that is executing, set before calls into TypeScript
   unitTrap: 0x32c, // u32: UnitTrap set, from CR0.EM/MP/TS and CR4.OSFXSR: which units' instructions fault

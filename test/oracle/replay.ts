@@ -27,7 +27,7 @@ import {
 /** The model that runs the cases: the default one with every feature that has cases. */
 export function testModel(): CpuModel {
   const model = structuredClone(CPU_MODELS[0]);
-  for (const feature of ['bmi1', 'monitor']) {
+  for (const feature of ['bmi1']) {
     const [leaf, subleaf, register, bit] = featureBit(feature);
     const l = model.leaves.find(x => x.leaf === leaf && (x.subleaf === null || x.subleaf === subleaf));
     if (l) l[register] = (l[register] | (1 << bit)) >>> 0;

@@ -1,11 +1,12 @@
 // HLT, MONITOR and MWAIT, VMCALL and VMMCALL: instructions whose business is outside of the processor (SDM Vol. 2; AMD APM Vol. 3).
 import { Exit, GuestFault, Vector } from '../exits.ts';
-import { R, S, SEG } from '../layout.ts';
+import { R, SEG } from '../layout.ts';
+import { armMonitor, monitorTriggered } from '../monitor.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
 import { inLong64 } from './descriptors.ts';
 import { segmentHelpers } from './segments.ts';
 
-/** MWAIT's hint in ECX: interrupts end the wait even where IF is 0. */
+/** MWAIT's extension in ECX: interrupts end the wait even where IF is 0. */
 const MWAIT_BREAK_ON_INTERRUPT = 1n;
 
 function requireRing0({ state }: SystemCore): void {
@@ -32,13 +33,13 @@ export const haltHelpers: Record<string, SystemHelper> = {
     requireRing0(core);
     if (core.state.gpr[R.rcx] & 0xffffffffn) throw new GuestFault(Vector.GP, 0);
     const linear = monitored(core);
-    core.translate(linear, { write: false, user: false });
-    core.state.set(S.monitorAddress, linear);
+    armMonitor(core.memory, core.state, core.translate(linear, { write: false, user: false }));
   },
   mwait: core => {
     requireRing0(core);
     const hints = core.state.gpr[R.rcx] & 0xffffffffn;
     if (hints & ~MWAIT_BREAK_ON_INTERRUPT) throw new GuestFault(Vector.GP, 0);
-    core.exit(Exit.mwait, hints);
+    if (monitorTriggered(core.memory, core.state)) core.state.rip = core.nextInstructionRip();
+    else core.exit(Exit.mwait, hints);
   },
 };

@@ -1,4 +1,5 @@
 // The CPU models that --cpu knows. Each leaf is what the bare processor answers; APIC ids and OSXSAVE are filled in by the platform.
+import { MONITOR_LINE } from '../monitor.ts';
 import { featureBit } from './features.ts';
 import type { CpuidLeaf, CpuModel } from './model.ts';
 
@@ -7,7 +8,7 @@ const words = (list: string): string[] => list.trim().split(/\s+/);
 /** What all of the models have, and this processor does. */
 const COMMON_FEATURES = words(`
   fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2
-  pni pclmulqdq ssse3 cx16 sse4_1 sse4_2 x2apic movbe popcnt aes xsave rdrand
+  pni pclmulqdq monitor ssse3 cx16 sse4_1 sse4_2 x2apic movbe popcnt aes xsave rdrand
   arat fsgsbase smep rdseed smap clflushopt clwb xsaveopt xsavec
   syscall nx pdpe1gb rdtscp lm lahf_lm abm 3dnowprefetch nonstop_tsc`);
 const AMD_FEATURES = words('mmxext fxsr_opt umip rdpid');
@@ -51,7 +52,8 @@ function define(d: Definition): CpuModel {
     put(4, 2, 0x143, 0x03c0003f, 1023, 0);
     put(4, 3, 0, 0, 0, 0);
   }
-  put(5, null, 64, 64, 3, 0);
+  // MONITOR's line, MWAIT's extensions, C-states that it knows
+  put(5, null, MONITOR_LINE, MONITOR_LINE, 3, amd ? 0x11 : 0x2020);
   put(6, null, 0, 0, 0, 0);
   put(7, 0, 0, 0, 0, 0);
   put(0xb, 0, 0, 1, 0x100, 0);

@@ -4,6 +4,7 @@
 import { Exit, Vector } from '../../cpu/exits.ts';
 import { Flag } from '../../cpu/flags.ts';
 import { S } from '../../cpu/layout.ts';
+import { monitorTriggered } from '../../cpu/monitor.ts';
 import type { PhysicalMap } from '../../cpu/physical-map.ts';
 import { CpuState } from '../../cpu/state.ts';
 import type { Bus, Processor, Registers } from '../../cpu/types.ts';
@@ -19,6 +20,9 @@ export interface InterruptSource {
   /** The task priority, 0 to 15. */
   cr8: number;
 }
+
+/** Bit of MWAIT's extensions in S.exitInfo. */
+const MWAIT_BREAKS_ON_INTERRUPT = 1n;
 
 export type Activity = 'running' | 'halted' | 'waiting for start-up' | 'shut down';
 
@@ -50,6 +54,9 @@ export class LogicalProcessor implements Schedulable {
   activity: Activity;
   mustYield = false;
   private initPending = false;
+  /** Halted by MWAIT: stores to the line that is watched end it too, and with the extension also interrupts while IF is 0. */
+  private waitsForStore = false;
+  private anyInterruptWakes = false;
   /** An NMI waits; while the registers are on the processor, Processor.nmiPending says so. */
   private nmiWaits = false;
   private onProcessor = false;
@@ -91,7 +98,7 @@ export class LogicalProcessor implements Schedulable {
     resetProcessor(this.cpu, processor.model);
     if (this.onProcessor) processor.modeChanged();
     this.activity = isBootProcessor ? 'running' : 'waiting for start-up';
-    this.initPending = false;
+    this.initPending = this.waitsForStore = this.anyInterruptWakes = false;
     this.nmiPending = false;
     this.inputsChanged();
   }
@@ -104,13 +111,13 @@ export class LogicalProcessor implements Schedulable {
     const { cpu } = this;
     const pending = interrupts.pending() >= 0;
     cpu.set(S.cr8, BigInt(interrupts.cr8));
-    if (pending && this.activity === 'halted' && cpu.get32(S.rflags) & Flag.IF) this.activity = 'running';
+    if (pending && (this.anyInterruptWakes || cpu.get32(S.rflags) & Flag.IF)) this.wake();
     if (this.onProcessor) processor.interruptPending = pending;
   }
 
   nmi(): void {
     this.nmiPending = true;
-    if (this.activity === 'halted') this.activity = 'running';
+    this.wake();
   }
 
   init(): void {
@@ -131,7 +138,7 @@ export class LogicalProcessor implements Schedulable {
 
   private takeInit(): void {
     const { processor, isBootProcessor, onInit } = this.options;
-    this.initPending = false;
+    this.initPending = this.waitsForStore = this.anyInterruptWakes = false;
     this.nmiPending = false;
     initProcessor(this.cpu, processor.model);
     if (this.onProcessor) {
@@ -145,6 +152,7 @@ export class LogicalProcessor implements Schedulable {
   // ---- turns on the processor
 
   get isRunnable(): boolean {
+    if (this.waitsForStore && monitorTriggered(this.options.processor.memory, this.cpu)) this.wake();
     return this.activity === 'running';
   }
 
@@ -200,7 +208,11 @@ export class LogicalProcessor implements Schedulable {
   handleExit(exit: number): void {
     switch (exit) {
       case Exit.halt:
+        this.halt();
+        return;
       case Exit.mwait:
+        this.waitsForStore = true;
+        this.anyInterruptWakes = (this.cpu.get(S.exitInfo) & MWAIT_BREAKS_ON_INTERRUPT) !== 0n;
         this.halt();
         return;
       case Exit.shutdown:
@@ -216,8 +228,14 @@ export class LogicalProcessor implements Schedulable {
   /** HLT lasts until something comes that the processor takes: an NMI, or an interrupt while IF is 1. */
   private halt(): void {
     this.activity = 'halted';
-    if (this.nmiPending) this.activity = 'running';
+    if (this.nmiPending) this.wake();
     else this.inputsChanged();
+  }
+
+  private wake(): void {
+    if (this.activity !== 'halted') return;
+    this.activity = 'running';
+    this.waitsForStore = this.anyInterruptWakes = false;
   }
 
   private shutDown(): false {

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readFile, walkTree } from '../platform/node/files.ts';
 import type { KernelModule } from '../toolstack/image/modules.ts';
-import { type InitramfsOptions as BuiltinOptions, builtinInitramfs } from '../toolstack/init/initramfs.ts';
+import { builtinInitramfs } from '../toolstack/init/initramfs.ts';
 import { concatBytes } from '../util/bytes.ts';
 import { CpioWriter } from '../util/cpio.ts';
 import { UsageError } from './usage-error.ts';
@@ -57,19 +57,13 @@ export class InitramfsSource {
   private make(bits: 32 | 64, drivers: readonly KernelModule[]): Initramfs {
     const { initrd, command } = this.options;
     if (initrd === undefined) {
-      const builtin = builtinInitramfs({ bits, ...loading(drivers), ...(command === undefined ? {} : { command }) });
+      const builtin = builtinInitramfs({ bits, modules: drivers, ...(command === undefined ? {} : { command }) });
       return { bytes: concatBytes([...this.users, builtin]), append: '' };
     }
     if (command === undefined) return { bytes: concatBytes([...this.users]), append: '' };
-    const builtin = builtinInitramfs({ bits, ...loading(drivers), command, path: GUEST_INIT });
+    const builtin = builtinInitramfs({ bits, modules: drivers, command, path: GUEST_INIT });
     return { bytes: concatBytes([...this.users, builtin]), append: `rdinit=${GUEST_INIT}` };
   }
-}
-
-/** What init needs to load modules: their files, and what to do with them. */
-function loading(drivers: readonly KernelModule[]): Pick<BuiltinOptions, 'files' | 'actions'> {
-  const files = new Map(drivers.map(({ name, bytes }) => [`/.domzero/modules/${name}.ko`, bytes]));
-  return { files, actions: Array.from(files.keys(), path => ({ do: 'module' as const, path })) };
 }
 
 /** Archives begin at multiples of 4 bytes; zeros between them are skipped. */

@@ -117,7 +117,11 @@ export class NativeMachine implements Machine {
 
   async run(options: RunOptions = {}): Promise<RunEnd> {
     const { scheduler, clock, sleeper } = this;
-    const end = await runMachine({ scheduler, clock, sleeper }, options);
+    const until = () => {
+      this.flush();
+      return options.until?.() ?? false;
+    };
+    const end = await runMachine({ scheduler, clock, sleeper }, { ...options, until });
     this.flush();
     return end;
   }
@@ -162,7 +166,7 @@ export class NativeMachine implements Machine {
 
   private print(byte: number): void {
     this.sent.push(byte);
-    // A line at a time, and what is left when the machine stops for a moment.
+    // A line at a time, and what is left every few milliseconds: a prompt has no end of line.
     if (byte === 10 || this.sent.length >= INPUT_ROOM) this.flush();
   }
 

@@ -25,6 +25,15 @@ export interface KernelModule {
   readonly dependencies: readonly string[];
 }
 
+/** A module's file as it stands in the package. */
+interface PackedModule {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Bytes. A whole kernel's modules of this size are a few dozen megabytes. */
+const SMALL_MODULE = 40 << 10;
+
 const MODULE_PATH = /\.ko(\.\w+)?$/;
 
 export class ModuleTree {
@@ -76,14 +85,23 @@ export class ModuleTree {
     const wanted = new Set(Array.from(names, moduleName));
     const found = new Map<string, KernelModule>();
     const missing = () => [...wanted].filter(name => !found.has(name));
-    // A pass finds at least what was known to be wanted when it began; what that depends on may stand before it.
     for (let left = missing(); left.length > 0; left = missing()) {
+      // What is found later in the package may depend on what has gone by: mostly small modules, so those are kept for a pass.
+      const passed = new Map<string, PackedModule>();
+      const take = async (module: PackedModule) => {
+        const opened = await openModule(module);
+        found.set(opened.name, opened);
+        for (const dependency of opened.dependencies) {
+          wanted.add(dependency);
+          const earlier = passed.get(dependency);
+          if (earlier !== undefined && !found.has(dependency)) await take(earlier);
+        }
+      };
       for (const { path, entry } of this.entries()) {
         const name = moduleName(path);
-        if (!MODULE_PATH.test(path) || !wanted.has(name) || found.has(name)) continue;
-        const module = await openModule(path, entry.read());
-        found.set(name, module);
-        for (const dependency of module.dependencies) wanted.add(dependency);
+        if (!MODULE_PATH.test(path) || found.has(name)) continue;
+        if (wanted.has(name)) await take({ path, bytes: entry.read() });
+        else if (entry.size <= SMALL_MODULE) passed.set(name, { path, bytes: entry.read() });
         if (missing().length === 0) break;
       }
       const lost = left.find(name => !found.has(name));
@@ -104,7 +122,7 @@ export class ModuleTree {
 }
 
 /** Throws ImageError for a file that is no module. */
-async function openModule(path: string, packed: Uint8Array): Promise<KernelModule> {
+async function openModule({ path, bytes: packed }: PackedModule): Promise<KernelModule> {
   const plain = path.replace(/(\.ko)\.\w+$/, '$1');
   try {
     const bytes = plain !== path && detectCompression(packed) !== null ? await decompress(packed) : packed;

@@ -8,9 +8,11 @@ export interface InitramfsOptions {
   bits: 32 | 64;
   /** Run this instead of reporting on the machine: a path, or a name to look for in /bin, /sbin and /usr's. */
   command?: readonly string[];
-  /** What to do before that. */
+  /** Kernel modules to load before that, in this order; the name of a file is the end of its path. */
+  modules?: ReadonlyArray<{ readonly path: string; readonly bytes: Uint8Array }>;
+  /** What to do then. */
   actions?: readonly Action[];
-  /** Files by their absolute paths, for example the modules that are to be loaded. */
+  /** Files for that, by their absolute paths. */
   files?: ReadonlyMap<string, Uint8Array>;
   /**
    * Where init stands; the kernel starts /init unless its command line says `rdinit=`. Default '/init'.
@@ -19,11 +21,20 @@ export interface InitramfsOptions {
   path?: string;
 }
 
+const MODULE_DIRECTORY = '/.domzero/modules';
+
 /** @throws RangeError for a command that cannot be written down: none of its words, or a NUL in one; and for such an action. */
 export function builtinInitramfs(options: InitramfsOptions): Uint8Array {
-  const { bits, command, actions = [], files = new Map<string, Uint8Array>(), path = '/init' } = options;
-  const contents = new Map(files).set(path, initProgram(bits));
+  const { bits, command, modules = [], path = '/init' } = options;
+  const contents = new Map(options.files ?? []).set(path, initProgram(bits));
   if (command) contents.set(COMMAND_FILE, encodeCommand(command));
+  const actions: Action[] = [];
+  for (const module of modules) {
+    const file = `${MODULE_DIRECTORY}/${module.path.replace(/^.*\//, '')}`;
+    contents.set(file, module.bytes);
+    actions.push({ do: 'module', path: file });
+  }
+  actions.push(...(options.actions ?? []));
   if (actions.length > 0) contents.set(SCRIPT_FILE, new TextEncoder().encode(encodeScript(actions)));
 
   const archive = new CpioWriter();

@@ -65,9 +65,11 @@ describe('the built-in initramfs', () => {
     const list = entries(
       builtinInitramfs({
         bits: 64,
-        files: new Map([['/lib/modules/a.ko', Uint8Array.of(1, 2)]]),
+        modules: [
+          { path: 'kernel/fs/b.ko', bytes: Uint8Array.of(1, 2) },
+          { path: 'kernel/fs/a.ko', bytes: Uint8Array.of(3) },
+        ],
         actions: [
-          { do: 'module', path: '/lib/modules/a.ko' },
           { do: 'module', path: '/b.ko', parameters: 'x=1 y=2' },
           { do: 'disk', name: 'xvda' },
           { do: 'network', name: 'eth0', address: '10.0.2.15', netmask: '255.255.255.0', gateway: '10.0.2.2' },
@@ -76,17 +78,19 @@ describe('the built-in initramfs', () => {
       }),
     );
     expect(list.map(e => e.name).slice(3)).toEqual([
-      'lib',
-      'lib/modules',
+      '.domzero',
+      '.domzero/modules',
       'domzero',
       'dev/console',
       'dev/null',
-      'lib/modules/a.ko',
       'init',
+      '.domzero/modules/b.ko',
+      '.domzero/modules/a.ko',
       'domzero/script',
     ]);
     expect(new TextDecoder().decode(list.at(-1)?.data).split('\n')).toEqual([
-      'module /lib/modules/a.ko',
+      'module /.domzero/modules/b.ko',
+      'module /.domzero/modules/a.ko',
       'module /b.ko x=1 y=2',
       'disk xvda',
       'network eth0 0a00020f ffffff00 0a000202',

@@ -150,7 +150,8 @@ function run(command: string, args: readonly string[], { input = '', environment
   const PATH = [...(path === undefined ? [] : [path]), process.env.PATH, '/usr/sbin', '/sbin'].join(':');
   const env = { ...process.env, ...environment, PATH, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' };
   const result = spawnSync(command, args, { input, env, encoding: 'utf8', maxBuffer: 64 << 20 });
-  if (result.error !== undefined)
+  // A program that ends before it has read its input is an error too, but what it says is worth more.
+  if (result.error !== undefined && result.status === null)
     throw new AptError(`a disk image cannot be made without ${command}: ${result.error.message}`);
   if (result.status !== 0) {
     const problem = result.stderr.trim().split('\n').slice(-3).join('; ');

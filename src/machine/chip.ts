@@ -28,6 +28,12 @@ export interface ChipClock {
   timer(handler: (now: bigint) => void): Timer;
 }
 
+/**
+ * Interrupts that repeat by themselves come no more often (ns), however short a period a guest sets: the host and other guests would get
+ * nothing done. What falls in between becomes one. Xen has the same limit (create_periodic_time in xen/arch/x86/hvm/vpt.c).
+ */
+export const SHORTEST_PERIOD_NS = 100_000n;
+
 /** State is plain data (structuredClone can copy it): snapshots and moves of machines depend on it. */
 export interface Saveable<State> {
   save(): State;

@@ -1,6 +1,6 @@
 // The local APIC's timer: a counter that counts down at the bus clock over a divisor, once or again and again, or a deadline of the
 // time-stamp counter (SDM Vol. 3A, 11.5.4).
-import type { ChipClock, Saveable } from '../chip.ts';
+import { type ChipClock, type Saveable, SHORTEST_PERIOD_NS } from '../chip.ts';
 import type { Timer } from '../time/timers.ts';
 
 /** LVT timer register, bits 17 and 18. */
@@ -130,7 +130,10 @@ export class ApicTimer implements Saveable<ApicTimerState> {
   }
 
   private arm(): void {
-    if (this.state.running) this.timer.set(this.state.loadedAt + this.periodNs);
+    const { running, mode, loadedAt } = this.state;
+    const { periodNs } = this;
+    const tooShort = mode === TimerMode.periodic && periodNs < SHORTEST_PERIOD_NS;
+    if (running) this.timer.set(loadedAt + (tooShort ? SHORTEST_PERIOD_NS : periodNs));
     else this.timer.stop();
   }
 

@@ -1,6 +1,13 @@
 // High precision event timers: one up-counter and comparators that interrupt when it reaches them.
 // Source: IA-PC HPET specification 1.0a. There is no delivery by messages (FSB).
-import type { AccessSize, ChipClock, Line, RegisterSpace, Saveable } from '../chip.ts';
+import {
+  type AccessSize,
+  type ChipClock,
+  type Line,
+  type RegisterSpace,
+  type Saveable,
+  SHORTEST_PERIOD_NS,
+} from '../chip.ts';
 import type { Timer } from '../time/timers.ts';
 
 const CAPABILITIES = 0x00;
@@ -56,6 +63,8 @@ export interface HpetOptions {
   periodNs?: number;
   /** Mask of the interrupt inputs that a timer may be routed to; none that does not exist. */
   routes?: number;
+  /** Periodic interrupts come no more often than this. */
+  shortestPeriodNs?: bigint;
 }
 
 interface Comparator {
@@ -83,6 +92,7 @@ export class Hpet implements RegisterSpace, Saveable<HpetState> {
   private readonly lines: HpetLines;
   private readonly periodNs: bigint;
   private readonly routes: number;
+  private readonly shortestPeriodNs: bigint;
   private readonly capabilities: bigint;
   private configuration = 0;
   private status = 0;
@@ -93,7 +103,8 @@ export class Hpet implements RegisterSpace, Saveable<HpetState> {
   private rtc = false;
 
   constructor(clock: ChipClock, lines: HpetLines, options: HpetOptions = {}) {
-    const { timers = 3, periodNs = 10, routes = 0x00f0_0000 } = options;
+    const { timers = 3, periodNs = 10, routes = 0x00f0_0000, shortestPeriodNs = SHORTEST_PERIOD_NS } = options;
+    this.shortestPeriodNs = shortestPeriodNs;
     this.clock = clock;
     this.lines = lines;
     this.periodNs = BigInt(periodNs);
@@ -283,7 +294,11 @@ export class Hpet implements RegisterSpace, Saveable<HpetState> {
     const comparator = this.comparators[i];
     const mask = comparator.configuration & TIMER_32_BIT ? LOW : ALL;
     const left = ((comparator.value - this.counter() - from) & mask) + from;
-    this.timers[i].set((this.periods() + left) * this.periodNs);
+    const due = (this.periods() + left) * this.periodNs;
+    const soonest = this.clock.nowNs() + this.shortestPeriodNs;
+    const isShort =
+      (comparator.configuration & TIMER_PERIODIC) !== 0 && comparator.period * this.periodNs < this.shortestPeriodNs;
+    this.timers[i].set(isShort && due < soonest ? soonest : due);
   }
 
   private matched(i: number): void {

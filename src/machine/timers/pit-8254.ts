@@ -1,7 +1,7 @@
 // The PC's interval timer: three channels of an 8254 at 1.193182 MHz. Channel 0 interrupts, channel 2 counts for the speaker and for
 // whoever calibrates a delay loop by it. Source: Intel 82C54 data sheet (231244).
 import { ByteRegisters } from '../byte-registers.ts';
-import type { ChipClock, Line, Saveable } from '../chip.ts';
+import { type ChipClock, type Line, type Saveable, SHORTEST_PERIOD_NS } from '../chip.ts';
 import type { Timer } from '../time/timers.ts';
 import { PitChannel, type PitChannelState } from './pit-channel.ts';
 
@@ -23,14 +23,16 @@ export interface PitState {
 export class Pit8254 extends ByteRegisters implements Saveable<PitState> {
   private readonly clock: ChipClock;
   private readonly interrupt: Line;
+  private readonly shortestPeriodNs: bigint;
   private readonly channels = [new PitChannel(true), new PitChannel(true), new PitChannel(false)];
   private readonly timer: Timer;
   /** The pulse for which the timer is set; null where it is not. */
   private changeAt: number | null = null;
 
   /** @param interrupt OUT of channel 0. */
-  constructor(clock: ChipClock, interrupt: Line) {
+  constructor(clock: ChipClock, interrupt: Line, shortestPeriodNs: bigint = SHORTEST_PERIOD_NS) {
     super();
+    this.shortestPeriodNs = shortestPeriodNs;
     this.clock = clock;
     this.interrupt = interrupt;
     this.timer = clock.timer(() => this.changed());
@@ -100,7 +102,19 @@ export class Pit8254 extends ByteRegisters implements Saveable<PitState> {
   private update(now: number): void {
     this.interrupt(this.channels[0].output(now));
     this.changeAt = this.channels[0].nextChange(now);
-    if (this.changeAt === null) this.timer.stop();
-    else this.timer.set((BigInt(this.changeAt) * NS_PER_SECOND + PIT_HZ - 1n) / PIT_HZ);
+    if (this.changeAt === null) {
+      this.timer.stop();
+      return;
+    }
+    const { period } = this.channels[0];
+    const due = nsOf(this.changeAt);
+    const soonest = this.clock.nowNs() + this.shortestPeriodNs;
+    const tooShort = period !== null && nsOf(period) < this.shortestPeriodNs;
+    this.timer.set(tooShort && due < soonest ? soonest : due);
   }
+}
+
+/** The first ns at which so many pulses have come. */
+function nsOf(pulses: number): bigint {
+  return (BigInt(pulses) * NS_PER_SECOND + PIT_HZ - 1n) / PIT_HZ;
 }

@@ -68,6 +68,11 @@ export class PitChannel {
     return this.s.gate;
   }
 
+  /** Pulses between two rising edges of OUT that come by themselves; null where there are none. */
+  get period(): number | null {
+    return isPeriodic(this.s.mode) ? this.s.count : null;
+  }
+
   /** A control word for this channel that is no latch command. */
   program(control: number): void {
     const mode = (control >> 1) & 7;

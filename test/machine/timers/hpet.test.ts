@@ -24,7 +24,7 @@ function hpet(options: HpetOptions = {}) {
   const chip = new Hpet(
     clock,
     { irq0: line('irq0'), irq8: line('irq8'), gsi: (pin, level) => line(`gsi${pin}`)(level) },
-    options,
+    { shortestPeriodNs: 0n, ...options },
   );
   const set = (offset: number, value: number) => chip.write(offset, 4, value);
   const get = (offset: number) => chip.read(offset, 4);
@@ -113,6 +113,16 @@ describe('Hpet', () => {
     expect(clock.fireDue()).toBe(1);
     expect(edges.length).toBe(1);
     expect(clock.nextDeadline()).toBe(1_000_000_010n);
+  });
+
+  it('interrupts no more often than the host can bear', () => {
+    const { clock, set, edges } = hpet({ shortestPeriodNs: 100_000n });
+    set(timer(0).configuration, INTERRUPTS | PERIODIC | SET_VALUE | BITS_32 | route(22));
+    set(timer(0).comparator, 1);
+    set(timer(0).comparator, 1);
+    set(CONFIGURATION, ENABLE);
+    clock.pass(10_000_000);
+    expect(edges.length).toBe(100);
   });
 
   it('holds a level until its status is cleared', () => {

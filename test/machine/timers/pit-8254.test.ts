@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { SHORTEST_PERIOD_NS } from '../../../src/machine/chip.ts';
 import { PIT_HZ, Pit8254 } from '../../../src/machine/timers/pit-8254.ts';
 import { SystemControlPort } from '../../../src/machine/timers/system-control.ts';
 import { ManualClock } from '../manual-clock.ts';
@@ -7,15 +8,20 @@ import { ManualClock } from '../manual-clock.ts';
 const CONTROL = 3;
 const nsOf = (pulses: number): bigint => (BigInt(pulses) * 1_000_000_000n + PIT_HZ - 1n) / PIT_HZ;
 
-function pit() {
+/** By default without a limit on the interrupt rate, which would hide edges. */
+function pit(shortestPeriodNs = 0n) {
   const clock = new ManualClock();
   const edges: [pulse: number, level: boolean][] = [];
   const line = { level: false };
   const pulses = () => Number((clock.nowNs() * PIT_HZ) / 1_000_000_000n);
-  const chip = new Pit8254(clock, level => {
-    if (level !== line.level) edges.push([pulses(), level]);
-    line.level = level;
-  });
+  const chip = new Pit8254(
+    clock,
+    level => {
+      if (level !== line.level) edges.push([pulses(), level]);
+      line.level = level;
+    },
+    shortestPeriodNs,
+  );
   const port61 = new SystemControlPort(clock, chip);
   const program = (channel: number, control: number, count: number) => {
     chip.write(CONTROL, 1, (channel << 6) | control);
@@ -234,6 +240,19 @@ describe('Pit8254', () => {
     ]);
     expect(clock.nextDeadline()! > clock.nowNs()).toBe(true);
     expect(chip.save().channels[0].count).toBe(1193);
+  });
+
+  it('interrupts no more often than the host can bear', () => {
+    const { clock, edges, program } = pit(SHORTEST_PERIOD_NS);
+    program(0, 0x34, 2);
+    let fired = 0;
+    const end = clock.nowNs() + 10_000_000n;
+    for (let next = clock.nextDeadline(); next !== null && next <= end; next = clock.nextDeadline()) {
+      clock.advanceTo(next);
+      fired += clock.fireDue();
+    }
+    expect(fired).toBeLessThanOrEqual(101);
+    expect(edges.filter(([, level]) => level).length).toBeGreaterThan(90);
   });
 
   it('goes on from a saved state', () => {

@@ -38,6 +38,7 @@ export async function main(argv: readonly string[], surroundings: Surroundings =
 async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, io: Io): Promise<number> {
   const { Command } = await import('commander');
   const { addCheckOptions, addMachineOptions, modeOption } = await import('./options.ts');
+  const { addNetworkOptions } = await import('./network-options.ts');
   let status = 0;
   // What follows "--" is a command for the guest.
   const end = argv.indexOf('--');
@@ -62,7 +63,7 @@ async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, 
       const kernels = paths.length > 0 ? paths : ((await stockKernel?.()) ?? []);
       status = await (await import('./check.ts')).check(kernels, options, io);
     });
-  addMachineOptions(program.command('run'), 'real', Number.POSITIVE_INFINITY)
+  addNetworkOptions(addMachineOptions(program.command('run'), 'real', Number.POSITIVE_INFINITY))
     .description('run one guest with its console on this terminal (Ctrl-] leaves)')
     .argument('<image...>', images)
     .addOption(modeOption())

@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { CPU_MODELS } from '../index.ts';
 import { type DiskSpec, DiskSpecError, parseDisk } from '../toolstack/devices/disk-spec.ts';
 import { MODES, type Mode } from '../toolstack/image/modes.ts';
+import type { NetworkOptions } from './network-options.ts';
 
 /** What a machine is made of. */
 export interface MachineOptions {
@@ -31,7 +32,7 @@ export interface CheckOptions extends MachineOptions {
   readonly logs?: string;
 }
 
-export interface RunOptions extends MachineOptions {
+export interface RunOptions extends MachineOptions, NetworkOptions {
   readonly mode: Mode;
 }
 

@@ -14,6 +14,7 @@ import { DriverSource } from './drivers.ts';
 import { loadFiles } from './images.ts';
 import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
+import { networkSetup } from './network-options.ts';
 import type { RunOptions } from './options.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -55,10 +56,11 @@ export async function run(
     disks: options.disk,
   };
   const filter = hasCommand ? new CommandOutput(bytes => io.out(bytes)) : null;
+  const network = networkSetup(options, io);
   let left = false;
   let input: ReturnType<typeof readConsoleInput> | null = null;
   const start = async () => {
-    const domain: BootedDomain = await startOnHost(request, { openDisk });
+    const domain: BootedDomain = await startOnHost(request, { openDisk, networks: network.setup });
     input = readConsoleInput(
       bytes => domain.console.write(bytes),
       () => {
@@ -77,6 +79,7 @@ export async function run(
     return left ? 0 : tell(result, hasCommand, io);
   } finally {
     (input as ReturnType<typeof readConsoleInput> | null)?.stop();
+    network.close();
   }
 }
 

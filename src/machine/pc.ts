@@ -1,9 +1,9 @@
 // A bare PC: a board with processors on it.
 import type { Processor } from '../cpu/types.ts';
-import { AT, Board, type BoardOptions, PCI_HOLE } from './board.ts';
-import { apicPage } from './interrupts/apic-page.ts';
+import { Board, type BoardOptions, PCI_HOLE } from './board.ts';
 import { apicKindOf } from './interrupts/apic-registers.ts';
 import { LocalApic } from './interrupts/local-apic.ts';
+import { ProcessorBus } from './interrupts/processor-bus.ts';
 import { LogicalProcessor } from './processor/logical-processor.ts';
 import { MachineRegisters } from './processor/msrs.ts';
 
@@ -20,11 +20,6 @@ export class Pc extends Board {
     super(options);
     this.processor = options.processor;
     for (let id = 0; id < options.cpus; id++) this.addProcessor(id, options);
-    this.bus.memory.attach(
-      AT.localApic,
-      4096,
-      apicPage(() => this.localApics[this.accessor()]),
-    );
   }
 
   private addProcessor(id: number, { processor, clock, layout, cpus, end }: PcOptions): void {
@@ -47,7 +42,7 @@ export class Pc extends Board {
       id,
       processor,
       map: this.map,
-      bus: this.bus,
+      bus: new ProcessorBus(this.bus, apic),
       registers: new MachineRegisters({
         model: processor.model,
         apic,
@@ -67,10 +62,5 @@ export class Pc extends Board {
     if (id === 0) apic.enterVirtualWireMode();
     this.localApics.push(apic);
     this.processors.push(logical);
-  }
-
-  /** The processor whose instruction makes the present access. */
-  private accessor(): number {
-    return this.processors.findIndex(({ isLoaded }) => isLoaded);
   }
 }

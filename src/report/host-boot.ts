@@ -10,8 +10,8 @@ import {
   NativeMachine,
   ramForGuests,
 } from '../index.ts';
-
 import { assignVdevs, type DiskSpec } from '../toolstack/devices/disk-spec.ts';
+import { connectNetworks, type NetworkSetup } from '../toolstack/devices/network-setup.ts';
 import { Vbd } from '../toolstack/devices/vbd.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
@@ -56,6 +56,8 @@ export function commandLine(mode: Mode, append: readonly string[], quiet = false
 export interface Surroundings {
   /** Rejects with a sentence for a person. */
   openDisk(spec: DiskSpec): Promise<BlockSource>;
+  /** Network devices, and where they lead. */
+  readonly networks?: NetworkSetup;
 }
 
 /** Nothing but the machine: requests must not name disks. */
@@ -144,6 +146,7 @@ export async function startOnHost(
     closeAll(disks);
     throw error;
   });
+  const disconnect = surroundings.networks ? connectNetworks(machine, surroundings.networks) : () => {};
   const abort = new AbortController();
   let ended = false;
 
@@ -162,7 +165,7 @@ export async function startOnHost(
     return { reason, crash: machine.crash };
   }
 
-  const finished = run();
+  const finished = run().finally(disconnect);
   // Whoever waits hears of it; nobody may be waiting yet.
   finished.catch(() => {});
   return {

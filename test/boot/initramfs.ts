@@ -1,7 +1,7 @@
 // Initial file systems for these tests: a shell out of Debian's busybox, and some that no kernel can be happy with.
 
 import { readFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { TestContext } from 'vitest';
 import { type Obtained, testShell } from '../../src/platform/node/debian/test-kernels.ts';
 import { DebianPackage } from '../../src/toolstack/image/debian-package.ts';
@@ -24,13 +24,24 @@ function busybox(context: TestContext): Uint8Array {
   throw new Error(`${file} has no busybox`);
 }
 
+export interface ShellExtras {
+  /** Further commands of busybox. */
+  readonly commands?: readonly string[];
+  /** Executable files by path; one directory deep. */
+  readonly files?: ReadonlyMap<string, Uint8Array | string>;
+}
+
 /** An archive whose init is this script for busybox's shell. Skips the test where there is no busybox. */
-export function shellInitramfs(context: TestContext, script: string): string {
+export function shellInitramfs(context: TestContext, script: string, extras: ShellExtras = {}): string {
   const archive = new CpioWriter();
-  for (const directory of ['bin', 'dev', 'proc', 'sys']) archive.directory(directory);
+  const directories = new Set(['bin', 'dev', 'proc', 'sys', ...[...(extras.files?.keys() ?? [])].map(dirname)]);
+  for (const directory of directories) archive.directory(directory);
   archive.device('dev/console', 'character', 5, 1);
   archive.file('bin/busybox', busybox(context), EXECUTABLE);
-  for (const command of COMMANDS) archive.symlink(`bin/${command}`, 'busybox');
+  for (const command of [...COMMANDS, ...(extras.commands ?? [])]) archive.symlink(`bin/${command}`, 'busybox');
+  for (const [path, content] of extras.files ?? []) {
+    archive.file(path, typeof content === 'string' ? new TextEncoder().encode(content) : content, EXECUTABLE);
+  }
   archive.file('init', new TextEncoder().encode(`#!/bin/sh\n${script}\n`), EXECUTABLE);
   return scratchPath('shell.cpio', archive.finish());
 }

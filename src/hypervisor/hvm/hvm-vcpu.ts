@@ -6,6 +6,7 @@ import type { Bus } from '../../cpu/types.ts';
 import { apicKindOf } from '../../machine/interrupts/apic-registers.ts';
 import type { InterruptBus } from '../../machine/interrupts/interrupt-bus.ts';
 import { LocalApic } from '../../machine/interrupts/local-apic.ts';
+import { ProcessorBus } from '../../machine/interrupts/processor-bus.ts';
 import { type InterruptSource, LogicalProcessor } from '../../machine/processor/logical-processor.ts';
 import { type Domain, ShutdownReason } from '../domain.ts';
 import { unblock } from '../events/wake.ts';
@@ -66,7 +67,7 @@ export class HvmVcpu implements UpcallTarget {
       id: vcpu.id,
       processor,
       map: domain.hvm!.physmap.map,
-      bus,
+      bus: new ProcessorBus(bus, this.apic),
       registers: this.registers,
       interrupts: this.interruptSource(),
       isBootProcessor: vcpu.id === 0,

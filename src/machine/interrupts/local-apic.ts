@@ -1,5 +1,5 @@
 // The local APIC of one logical processor: what it accepts, in which order its processor gets it, and what it sends (SDM Vol. 3A,
-// chapter 11; AMD APM Vol. 2, chapter 16). Its registers have two faces, the page of xAPIC mode (apic-page.ts) and the MSRs of x2APIC mode
+// chapter 11; AMD APM Vol. 2, chapter 16). Its registers have two faces, the page of xAPIC mode (processor-bus.ts) and the MSRs of x2APIC mode
 // (x2apic.ts), over the one state here.
 import type { ChipClock, Saveable } from '../chip.ts';
 import { ApicBase } from './apic-base.ts';

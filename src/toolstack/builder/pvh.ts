@@ -19,7 +19,6 @@ import { apicIdOf, connectProcessors } from '../../hypervisor/hvm/hvm-vcpu.ts';
 import type { AcpiMachine } from '../../machine/acpi/description.ts';
 import { acpiTables, type PlacedBytes } from '../../machine/acpi/tables.ts';
 import { PlatformBus } from '../../machine/bus.ts';
-import { apicPage } from '../../machine/interrupts/apic-page.ts';
 import { InterruptBus } from '../../machine/interrupts/interrupt-bus.ts';
 import { DebugConsole } from '../../machine/legacy/debug-ports.ts';
 import type { PhysicalMemory } from '../../machine/physical-memory.ts';
@@ -35,7 +34,6 @@ const HOLE_START = 0xfc000000;
 const ACPI_TABLES = 0xfc001000;
 const RSDP = 0xfc008000;
 const LOCAL_APIC = 0xfee00000;
-const LOCAL_APIC_SIZE = 4096;
 const DEBUG_PORT = 0xe9;
 const MTRR_DEFAULT_TYPE = 0x2ff;
 const MTRR_ENABLED_WRITE_BACK = 0x806n;
@@ -100,12 +98,10 @@ export function buildPvh(domain: Domain, options: PvhBuildOptions): void {
   domain.vcpus[0].isUp = true;
 }
 
-/** The platform: an interrupt bus with the vCPUs' local APICs on it, which each sees at the same address, and a port to the log; no devices. */
+/** The platform: an interrupt bus with the vCPUs' local APICs on it, and a port to the log; no devices. */
 function connectPlatform(domain: Domain): void {
   const devices = new PlatformBus();
   connectProcessors(domain, { bus: new HvmBus(domain, devices), interrupts: new InterruptBus() });
-  const accessor = () => domain.hypervisor.loaded!.hvm!.apic;
-  devices.memory.attach(LOCAL_APIC, LOCAL_APIC_SIZE, apicPage(accessor));
   const log = new GuestLog(domain);
   devices.ports.attach(DEBUG_PORT, 1, new DebugConsole(byte => log.write(byte)));
   // All memory is cached: there are no devices.

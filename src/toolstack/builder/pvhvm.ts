@@ -9,8 +9,7 @@ import { apicIdOf, connectProcessors } from '../../hypervisor/hvm/hvm-vcpu.ts';
 import { PlatformDevice, UNPLUG_PORTS } from '../../hypervisor/hvm/platform-device.ts';
 import type { CallbackLines } from '../../hypervisor/hvm/upcalls.ts';
 import { XEN_VERSION } from '../../hypervisor/hypervisor.ts';
-import { AT, Board, PCI_HOLE } from '../../machine/board.ts';
-import { apicPage } from '../../machine/interrupts/apic-page.ts';
+import { Board, PCI_HOLE } from '../../machine/board.ts';
 import type { IrqWiring } from '../../machine/interrupts/irq-wiring.ts';
 import { DebugConsole } from '../../machine/legacy/debug-ports.ts';
 import { layOutMemory, MemoryType } from '../../machine/memory-layout.ts';
@@ -72,11 +71,6 @@ export function buildPvHvm(domain: Domain, options: PvHvmBuildOptions): Board {
   hvm.upcalls.lines = callbackLines(board.wiring);
 
   connectProcessors(domain, { bus: new HvmBus(domain, board.bus), interrupts: board.interrupts });
-  board.bus.memory.attach(
-    AT.localApic,
-    PAGE,
-    apicPage(() => hypervisor.loaded!.hvm!.apic),
-  );
   for (const { hvm: processor } of domain.vcpus) processor!.registers.mtrrs.setUpAsFirmware(PCI_HOLE.holeStart);
   board.runFirmware(domain.vcpus.map(({ id }) => apicIdOf(id)));
   domain.memoryMap = board.memoryMap.map(({ address, size, type }) => ({

@@ -1,48 +1,43 @@
-// The networks of a host: its bridges by name, and one way out that all of them may share.
+// The networks of a machine's surroundings: bridges by name, and one way out. Network devices of any kind, virtio's and PV ones, get ports of them.
 import { connectPorts, type NetworkPort } from '../../backends/net/link.ts';
 import { type PcapWriter, tapPort } from '../../backends/net/pcap.ts';
 import { Switch } from '../../backends/net/switch.ts';
 import { UserNetwork, type UserNetworkOptions } from '../../backends/net/user/user-network.ts';
-import type { GuestDomain } from '../guest-domain.ts';
-import type { Host } from '../host.ts';
-import { attachVif, bridgeOf, type VifSpec } from './vif.ts';
+import type { Scheduler } from '../../machine/schedule.ts';
+import type { Clock } from '../../machine/time/clock.ts';
 
 export interface NetworksOptions {
+  clock: Clock;
+  /** Told not to skip idle time while an answer from outside may come. */
+  scheduler: Pick<Scheduler, 'outside'>;
   /** A user-mode network on the first bridge that is used; without it guests reach each other alone. */
   user?: Omit<UserNetworkOptions, 'clock'>;
-  /** Records what the guests' ports carry. */
+  /** Records what the devices' ports carry. */
   capture?: PcapWriter;
 }
 
+/** A port, and how to take it away. */
+export interface OpenPort {
+  port: NetworkPort;
+  close(): void;
+}
+
 export class Networks {
-  readonly #host: Host;
   readonly #options: NetworksOptions;
   readonly #bridges = new Map<string, Switch>();
-  readonly #counts = new Map<number, number>();
   #user: UserNetwork | null = null;
   readonly #waits = (): boolean => this.#user?.busy ?? false;
 
-  constructor(host: Host, options: NetworksOptions = {}) {
-    this.#host = host;
+  constructor(options: NetworksOptions) {
     this.#options = options;
   }
 
-  /** Gives a domain a network device; before it runs, or while it does. */
-  addVif(guest: GuestDomain, spec: VifSpec): void {
-    const bridge = this.#bridge(bridgeOf(spec));
+  /** A port of the bridge with this name, which is made where there is none. */
+  open(name: string): OpenPort {
+    const bridge = this.#bridge(name);
     const own = bridge.addPort();
     const { capture } = this.#options;
-    const port: NetworkPort = capture ? tapPort(own, capture) : own;
-    const index = this.#counts.get(guest.id) ?? 0;
-    this.#counts.set(guest.id, index + 1);
-    const device = attachVif({ store: this.#host.store.host, guest, index, spec, port });
-    this.#host.addDevice(guest, {
-      stop: () => {
-        device.stop();
-        bridge.removePort(own);
-        this.#counts.delete(guest.id);
-      },
-    });
+    return { port: capture ? tapPort(own, capture) : own, close: () => bridge.removePort(own) };
   }
 
   #bridge(name: string): Switch {
@@ -56,11 +51,11 @@ export class Networks {
   }
 
   #connectOutside(bridge: Switch): void {
-    const { user } = this.#options;
+    const { user, clock, scheduler } = this.#options;
     if (user === undefined) return;
-    const network = new UserNetwork({ ...user, clock: this.#host.hypervisor.clock });
+    const network = new UserNetwork({ ...user, clock });
     connectPorts(network, bridge.addPort());
-    this.#host.scheduler.outside.add(this.#waits);
+    scheduler.outside.add(this.#waits);
     this.#user = network;
   }
 
@@ -68,6 +63,6 @@ export class Networks {
   close(): void {
     this.#user?.close();
     this.#user = null;
-    this.#host.scheduler.outside.delete(this.#waits);
+    this.#options.scheduler.outside.delete(this.#waits);
   }
 }

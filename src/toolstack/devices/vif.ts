@@ -8,9 +8,10 @@ import { type MacAddress, macText, parseMac } from '../../backends/net/packet/ad
 import { BackendDevice } from '../../backends/xenbus/backend-device.ts';
 import type { HostClient } from '../../backends/xenstore/host-client.ts';
 import { domainPath } from '../../backends/xenstore/paths.ts';
-import type { GuestDomain } from '../guest-domain.ts';
+import type { Domain } from '../../hypervisor/domain.ts';
 import { writeDeviceTree } from './device-tree.ts';
 import { frontendDomain } from './frontend-domain.ts';
+import { DeviceSpecError } from './spec-error.ts';
 
 export interface VifSpec {
   mac?: MacAddress;
@@ -21,11 +22,6 @@ export interface VifSpec {
   mtu?: number;
 }
 
-/** A mistake in what a person wrote: one sentence. */
-export class VifSpecError extends Error {
-  override name = 'VifSpecError';
-}
-
 const DEFAULT_BRIDGE = 'xenbr0';
 const DEFAULT_SCRIPT = '/etc/xen/scripts/vif-bridge';
 const LEAST_MTU = 68;
@@ -33,27 +29,27 @@ const MOST_MTU = 65535 - 14;
 /** Xen's own range of addresses. */
 const XEN_OUI = 0x00163e;
 
-/** Reads `mac=00:16:3e:01:02:03,bridge=xenbr0`, as in a domain's configuration file. Throws VifSpecError. */
+/** Reads `mac=00:16:3e:01:02:03,bridge=xenbr0`, as in a domain's configuration file. Throws DeviceSpecError. */
 export function parseVif(text: string): VifSpec {
   const spec: VifSpec = {};
   for (const part of text.split(',')) {
     const setting = part.trim();
     if (setting === '') continue;
     const [, key, value] = /^(\w+)\s*=\s*(.*)$/.exec(setting) ?? ['', setting, ''];
-    if (value === '') throw new VifSpecError(`a vif is described by key=value, not "${setting}"`);
+    if (value === '') throw new DeviceSpecError(`a vif is described by key=value, not "${setting}"`);
     if (key === 'mac') {
       const mac = parseMac(value!);
-      if (mac === null) throw new VifSpecError(`"${value}" is no Ethernet address`);
+      if (mac === null) throw new DeviceSpecError(`"${value}" is no Ethernet address`);
       spec.mac = mac;
     } else if (key === 'mtu') {
       const mtu = Number(value);
       if (!/^\d+$/.test(value!) || mtu < LEAST_MTU || mtu > MOST_MTU) {
-        throw new VifSpecError(`an mtu is from ${LEAST_MTU} to ${MOST_MTU}, not "${value}"`);
+        throw new DeviceSpecError(`an mtu is from ${LEAST_MTU} to ${MOST_MTU}, not "${value}"`);
       }
       spec.mtu = mtu;
     } else if (key === 'bridge' || key === 'script' || key === 'ip') spec[key] = value!;
     else if (key === 'type' && value === 'vif') continue;
-    else throw new VifSpecError(`${key} of a vif is not built`);
+    else throw new DeviceSpecError(`${key} of a vif is not built`);
   }
   return spec;
 }
@@ -63,7 +59,7 @@ export const bridgeOf = (spec: VifSpec): string => spec.bridge ?? DEFAULT_BRIDGE
 
 export interface VifOptions {
   store: HostClient;
-  guest: GuestDomain;
+  domain: Domain;
   /** Number among the domain's network devices, from 0. */
   index: number;
   spec: VifSpec;
@@ -74,8 +70,8 @@ export interface VifOptions {
 }
 
 /** Writes the entries and starts the back end, which finds the front end when the guest runs. */
-export function attachVif({ store, guest, index, spec, port, queues = 1 }: VifOptions): BackendDevice {
-  const { id } = guest;
+export function attachVif({ store, domain, index, spec, port, queues = 1 }: VifOptions): BackendDevice {
+  const { id } = domain;
   const mac = spec.mac ?? XEN_OUI * 2 ** 24 + ((id & 0xffff) << 8) + (index & 0xff);
   const backend = `${domainPath(0)}/backend/vif/${id}/${index}`;
   const frontend = `${domainPath(id)}/device/vif/${index}`;
@@ -96,7 +92,7 @@ export function attachVif({ store, guest, index, spec, port, queues = 1 }: VifOp
   // What the script does on a host with bridges of its own: here the port is there already.
   store.write(`${backend}/hotplug-status`, 'connected');
   const driver = new Netback({
-    domain: frontendDomain(guest.domain),
+    domain: frontendDomain(domain),
     port,
     maxQueues: queues,
     broken: reason => device.fail(reason),

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { apicPage } from '../../../src/machine/interrupts/apic-page.ts';
+import { PlatformBus } from '../../../src/machine/bus.ts';
 import { Lvt, Reg } from '../../../src/machine/interrupts/apic-registers.ts';
 import { Delivery } from '../../../src/machine/interrupts/interrupt-message.ts';
-import { EXTERNAL_VECTOR } from '../../../src/machine/interrupts/local-apic.ts';
+import { EXTERNAL_VECTOR, type LocalApic } from '../../../src/machine/interrupts/local-apic.ts';
+import { ProcessorBus } from '../../../src/machine/interrupts/processor-bus.ts';
 import { readX2apic, writeX2apic } from '../../../src/machine/interrupts/x2apic.ts';
 import { AMD, drain, INTEL, rig, X2APIC_ON } from './rig.ts';
 
@@ -110,16 +111,32 @@ describe('modes', () => {
 });
 
 describe('the page of registers', () => {
+  const bus = (apic: LocalApic) => new ProcessorBus(new PlatformBus(), apic);
+  const NOTHING = 0xffffffffn;
+
   it('reads narrowly, writes 32 bits at multiples of 16', () => {
     const [apic] = rig().apics;
-    const page = apicPage(() => apic);
-    expect(page.read(0x33, 1)).toBe(1);
-    expect(page.read(0x34, 4)).toBe(0);
-    page.write(0x80, 1, 0x20);
-    page.write(0x84, 4, 0x20);
-    expect(page.read(0x80, 4)).toBe(0);
-    page.write(0x80, 4, 0x120);
-    expect(page.read(0x80, 4)).toBe(0x20);
+    const page = bus(apic);
+    expect(page.read(0xfee00033n, 1)).toBe(1n);
+    expect(page.read(0xfee00034n, 4)).toBe(0n);
+    expect(page.read(0xfee00030n, 8)).toBe(0x1060015n);
+    page.write(0xfee00080n, 1, 0x20n);
+    page.write(0xfee00084n, 4, 0x20n);
+    expect(page.read(0xfee00080n, 4)).toBe(0n);
+    page.write(0xfee00080n, 4, 0x120n);
+    expect(page.read(0xfee00080n, 4)).toBe(0x20n);
+  });
+
+  it('is each processor’s own, where its base register says, in xAPIC mode', () => {
+    const { apics } = rig(2);
+    const ids = () => apics.map(apic => bus(apic).read(0xfee00020n, 4));
+    expect(ids()).toEqual([0n, 1n << 24n]);
+    apics[1].base.write(0xfec10800n);
+    expect(ids()).toEqual([0n, NOTHING]);
+    expect(bus(apics[1]).read(0xfec10020n, 4)).toBe(1n << 24n);
+    expect(bus(apics[1]).read(0xfec11020n, 4)).toBe(NOTHING);
+    apics[0].base.write(X2APIC_ON);
+    expect(ids()).toEqual([NOTHING, NOTHING]);
   });
 
   it('calls access to what is not there an error', () => {

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type { TestKernel } from '../../src/platform/node/debian/test-kernels.ts';
+import type { Mode } from '../../src/toolstack/image/modes.ts';
 import { type Checked, check, type Machine, machineName } from './domzero.ts';
 import { EXHAUSTIVE, ownKernels, testWith } from './kernels.ts';
 
@@ -30,13 +31,24 @@ function* everything(): Generator<readonly [TestKernel, Machine]> {
   }
 }
 
+/** The same for guests that have processors of their own: what they run is the same kernel. */
+const SOME_HVM: ReadonlyArray<readonly [TestKernel, Machine]> = [
+  ['generic', {}],
+  ['generic', { cpus: 4 }],
+  ['cloud', { cpus: 4, memory: '128M', cpu: 'skylake' }],
+  ['cloud', { memory: '2G', cpu: 'epyc-rome' }],
+];
+
+/** /sys/hypervisor/guest_type in each mode. */
+const GUEST_TYPES: Partial<Record<Mode, string>> = { pv: 'PV', pvh: 'PVH', pvhvm: 'HVM' };
+
 /** A pass with all that belongs to one: the report is what the guest itself says of its machine. */
 function expectPass({ status, result, text }: Checked, { cpus = 1 }: Machine): void {
   expect(result.verdict, text).toBe('pass');
   expect(status).toBe(0);
   expect(result.stages.at(-1)?.name).toBe('powered off');
   const { guest } = result;
-  expect(guest?.hypervisor).toMatchObject({ type: 'xen', guestType: 'PV' });
+  expect(guest?.hypervisor).toMatchObject({ type: 'xen', guestType: GUEST_TYPES[result.mode] });
   expect(guest?.uname?.release).toBe(result.version);
   expect(guest?.cpus.online).toHaveLength(cpus);
   expect(guest?.clocksource).toBe('xen');
@@ -64,3 +76,15 @@ describe.concurrent('as PV guests', { timeout: 3_600_000 }, () => {
     test(name, async () => expectPass(await check(files, 'pv'), {}));
   }
 });
+
+for (const mode of ['pvh', 'pvhvm'] as const) {
+  describe.concurrent(`as ${mode} guests`, { timeout: 3_600_000 }, () => {
+    for (const [which, machine] of EXHAUSTIVE ? everything() : SOME_HVM) {
+      testWith(which, machineName(machine), async kernel => expectPass(await check(kernel, mode, machine), machine));
+    }
+
+    for (const { name, files } of ownKernels()) {
+      test(name, async () => expectPass(await check(files, mode), {}));
+    }
+  });
+}

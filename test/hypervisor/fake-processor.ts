@@ -2,6 +2,7 @@
 // it is told to forget, so that a flush which the hypervisor owes shows.
 import { GuestFault, Vector } from '../../src/cpu/exits.ts';
 import type { EngineMemory } from '../../src/cpu/memory.ts';
+import { CPU_MODELS } from '../../src/cpu/models/index.ts';
 import type { PhysicalMap } from '../../src/cpu/physical-map.ts';
 import { CpuState } from '../../src/cpu/state.ts';
 import type { Access, Bus, Processor, ProtectedStore, Registers } from '../../src/cpu/types.ts';
@@ -25,7 +26,7 @@ const READ: Access = { write: false, user: true };
 
 export class FakeProcessor implements Processor {
   readonly memory: EngineMemory;
-  readonly model = null as never;
+  readonly model = CPU_MODELS[0];
   readonly live = new CpuState();
   readonly registers: Registers = {
     rdmsr: () => 0n,

@@ -14,6 +14,7 @@ import {
   type Assembler,
   addr,
   asm,
+  type ElfNote,
   eax,
   type Memory,
   mem,
@@ -108,27 +109,35 @@ export class PvGuest<World> {
     this.tries(what, action).gets(0);
   }
 
+  /** What comes before the guest's own part, and after it. */
+  protected writeStart(a: Assembler): void {
+    writeStart(a);
+  }
+  protected writeRuntime(a: Assembler): void {
+    writeRuntime(a);
+  }
+  /** What it tells Xen. */
+  protected notes(): ElfNote[] {
+    const text = (value: string): Uint8Array => new TextEncoder().encode(`${value}\0`);
+    const note = (type: number, value: string): ElfNote => ({ name: 'Xen', type, descriptor: text(value) });
+    return [note(XEN_ELFNOTE.GUEST_OS, 'test'), note(XEN_ELFNOTE.XEN_VERSION, 'xen-3.0')];
+  }
+
   /** The finished program as a kernel, and where its labels stand. */
   async build(): Promise<{ image: KernelImage; symbols: ReadonlyMap<string, bigint> }> {
     const program = asm(a => {
-      writeStart(a);
+      this.writeStart(a);
       for (const part of this.body) part(a);
       a.jmp('finish');
       for (const part of this.outside) part(a);
-      writeRuntime(a);
+      this.writeRuntime(a);
       a.section('bss')
         .align(4096)
         .label('results')
         .reserve(MAX_STEPS * 8)
         .section('text');
     });
-    const text = (value: string): Uint8Array => new TextEncoder().encode(`${value}\0`);
-    const note = (type: number, value: string) => ({ name: 'Xen', type, descriptor: text(value) });
-    const file = program.elf({
-      entry: 'start',
-      base: GUEST_BASE,
-      notes: [note(XEN_ELFNOTE.GUEST_OS, 'test'), note(XEN_ELFNOTE.XEN_VERSION, 'xen-3.0')],
-    });
+    const file = program.elf({ entry: 'start', base: GUEST_BASE, notes: this.notes() });
     return { image: await loadImage(file, this.name), symbols: program.image(GUEST_BASE).symbols };
   }
 }

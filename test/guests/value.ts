@@ -46,6 +46,9 @@ export function evaluate(a: Assembler, value: Value): void {
   else a.mov(rax, value);
 }
 
+/** Programs that are HVM guests: they call the hypervisor as AMD's processors do it. */
+export const hvmPrograms = new WeakSet<Assembler>();
+
 const ARGUMENTS = [rdi, rsi, rdx, r10, r8, r9];
 
 /** A hypercall; its value is what it returns. */
@@ -57,7 +60,8 @@ export function hypercall(name: keyof typeof HYPERCALL | number, ...args: Value[
     }
     for (const register of ARGUMENTS.slice(0, args.length).reverse()) a.pop(register);
     a.mov(eax, typeof name === 'number' ? name : HYPERCALL[name]);
-    a.syscall();
+    if (hvmPrograms.has(a)) a.vmmcall();
+    else a.syscall();
   });
 }
 

@@ -7,6 +7,7 @@ import { VIRQ, vcpuInfo, vcpuTimeInfo } from '../../src/abi/xen/xen.ts';
 import type { Domain } from '../../src/hypervisor/domain.ts';
 import { type GuestDomain, Host, type HostOptions, ramForGuests } from '../../src/index.ts';
 import { byte, cl, dword, eax, ecx, edx, qword, rax, rdx } from '../../src/toolstack/init/assembler/assembler.ts';
+import { HvmGuest } from './hvm-guest.ts';
 import { expectation, isRight, outcome, PvGuest, says } from './pv-guest.ts';
 import { firstAnswer, message, sendsRequest, XS_READ } from './rings.ts';
 import { all, type Computed, code, computed, evaluate, hypercall, record, sum } from './value.ts';
@@ -187,18 +188,33 @@ export function world(options: Partial<HostOptions> = {}) {
 
   async function start(program: PvGuest<World>, vcpus = 1): Promise<Running> {
     const { image, symbols } = await program.build();
-    const guest = host.createPvDomain({ image, memoryMiB: GUEST_MIB, vcpus, name: program.name });
+    const domain = { image, memoryMiB: GUEST_MIB, vcpus, name: program.name };
+    const guest = program instanceof HvmGuest ? host.createPvhDomain(domain) : host.createPvDomain(domain);
     return new Running(guest, program, symbols);
   }
 
   /** A test: a guest, written by `write`, runs beside the innocent one, and the host has all its memory back afterwards. */
-  function guest(title: string, write: (guest: PvGuest<World>) => void, ending: Ending = {}): void {
+  function pvGuest(title: string, write: (guest: PvGuest<World>) => void, ending: Ending = {}): void {
+    runs(title, () => new PvGuest<World>('hostile'), write, ending);
+  }
+
+  /** The same with an HVM guest; the innocent one is a PV guest. */
+  function hvmGuest(title: string, write: (guest: HvmGuest<World>) => void, ending: Ending = {}): void {
+    runs(title, () => new HvmGuest<World>('hostile'), write, ending);
+  }
+
+  function runs<G extends PvGuest<World>>(
+    title: string,
+    make: () => G,
+    write: (guest: G) => void,
+    ending: Ending,
+  ): void {
     test(title, async () => {
       const { ends = 'poweroff', because, vcpus, afterwards } = ending;
       log.length = 0;
       const { frames } = host.hypervisor;
       const free = frames.free;
-      const program = new PvGuest<World>('hostile');
+      const program = make();
       write(program);
       const victim = await start(innocent());
       const hostile = await start(program, vcpus);
@@ -236,5 +252,5 @@ export function world(options: Partial<HostOptions> = {}) {
       expect([...host.hypervisor.domains.keys()]).toEqual([]);
     });
   }
-  return guest;
+  return Object.assign(pvGuest, { hvm: hvmGuest });
 }

@@ -17,7 +17,7 @@ import type { Clock } from '../machine/time/clock.ts';
 import { VirtioBlock } from '../machine/virtio/block.ts';
 import { addVirtio } from '../machine/virtio/pci-device.ts';
 import { BuildError } from './builder/error.ts';
-import { enterLinux, loadLinux } from './builder/linux-boot.ts';
+import { enterLinux, type LinuxEntry, loadLinux } from './builder/linux-boot.ts';
 import { type ClockOptions, makeClock } from './clock.ts';
 import { modelByName } from './cpu-model.ts';
 import { Wakeable } from './event-loop.ts';
@@ -35,6 +35,8 @@ export interface NativeMachineOptions extends ClockOptions {
   cpus?: number;
   /** A processor model or its name; default: the first of CPU_MODELS. */
   cpu?: CpuModel | string;
+  /** Where to enter a bzImage: see LinuxBootOptions. */
+  entry?: LinuxEntry['mode'];
   /** How hot code is compiled; null: everything is interpreted. Guests see no difference. */
   jit?: JitOptions | null;
   /** Disks, virtio-blk devices in this order. */
@@ -99,7 +101,10 @@ export class NativeMachine implements Machine {
     const devices = { memory: pc.physical, later: (work: () => void) => hostEvents.raise(work), log: this.log };
     for (const source of this.disks) addVirtio(pc.pci, new VirtioBlock(devices, { source }));
     pc.runFirmware(pc.localApics.map(apic => apic.initialId));
-    const entry = loadLinux(pc.physical, { image, initrd, cmdline, map: pc.memoryMap, rsdp: pc.rsdp });
+    const entry = loadLinux(pc.physical, {
+      ...{ image, initrd, cmdline, entry: options.entry },
+      ...{ map: pc.memoryMap, rsdp: pc.rsdp },
+    });
     enterLinux(pc.processors[0].cpu, entry);
   }
 

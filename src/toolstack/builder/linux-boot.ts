@@ -48,6 +48,8 @@ export interface LinuxBootOptions {
   map: readonly MemoryRange[];
   /** Physical address of the RSDP; null where the machine has no ACPI. */
   rsdp: number | null;
+  /** Where to enter a bzImage; the 64-bit entry where it has one. Boot loaders started by a BIOS take the 32-bit one. */
+  entry?: LinuxEntry['mode'] | undefined;
 }
 
 /** Where the kernel is entered, and how. */
@@ -85,11 +87,11 @@ interface PlacedKernel {
   load(memory: PhysicalMemory): void;
 }
 
-function placeBzImage({ image, map }: LinuxBootOptions): PlacedKernel {
+function placeBzImage({ image, map, entry: wish }: LinuxBootOptions): PlacedKernel {
   const boot = image.boot!;
   const code = image.bzImage!.subarray(boot.setupSize);
   if (!(boot.loadflags & LOADED_HIGH)) throw new BuildError(`${image.name}: a zImage, which is loaded below 1 MiB`);
-  const long = image.elf.bits === 64 && (boot.xloadflags & XLF_KERNEL_64) !== 0;
+  const long = wish !== 'protected32' && image.elf.bits === 64 && (boot.xloadflags & XLF_KERNEL_64) !== 0;
   // Before protocol 2.10 a kernel says neither where it wants to be nor what it needs: 1 MiB, and room to unpack.
   const needs = Math.max(boot.initSize, code.length + (boot.initSize === 0 ? 16 * MIB : 0));
   const wanted = boot.prefAddress > 0n ? Number(boot.prefAddress) : MIB;

@@ -110,7 +110,7 @@ class Matrix {
       const { can, reason } = able[mode];
       return { mode, why: can ? notBuilt(mode) : reason };
     });
-    const drivers = new DriverSource(modules, { hasDisk: this.options.disk.length > 0, hasNetwork: false });
+    const drivers = new DriverSource({ ...image, modules }, this.options.disk.length > 0 ? ['disk'] : []);
     const last = reasons.findLast(({ why }) => why === null)?.mode;
     for (const { mode, why } of reasons) {
       if (why === null) await this.start(files, image, mode, await drivers.for(mode), mode === last);

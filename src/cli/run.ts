@@ -41,7 +41,7 @@ export async function run(
   const hasCommand = command.length > 0;
   const { initrd, modules: directory } = options;
   const source = new InitramfsSource({ initrd, modules: directory, ...(hasCommand ? { command } : {}) });
-  const drivers = new DriverSource(modules, { hasDisk: options.disk.length > 0, hasNetwork: false });
+  const drivers = new DriverSource({ ...image, modules }, options.disk.length > 0 ? ['disk'] : []);
   const initramfs = source.for(image.elf.bits, await drivers.for(mode));
   const request = {
     image,

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { AwaitedSource } from '../../../src/backends/block/awaited-source.ts';
 import { FileSource } from '../../../src/backends/block/file-source.ts';
 import { MemorySource } from '../../../src/backends/block/memory-source.ts';
 import { OverlaySource } from '../../../src/backends/block/overlay-source.ts';
@@ -250,5 +251,18 @@ describe('RangeSource', () => {
     await expect(read(source, 0, [10])).rejects.toThrow('no route to host');
     await expect(read(source, 0, [10])).rejects.toThrow('1 bytes instead of 4096');
     expect(await read(source, 0, [10])).toEqual(new Uint8Array(10));
+  });
+});
+
+describe('AwaitedSource', () => {
+  it('counts what is on its way, and tells when something has come', async () => {
+    let told = 0;
+    const source = new AwaitedSource(new RangeSource(reader(content())), () => told++);
+    expect(source.isBusy).toBe(false);
+    const both = [read(source, 0, [512]), read(source, 4096, [512])];
+    expect(source.isBusy).toBe(true);
+    await Promise.all(both);
+    expect(source.isBusy).toBe(false);
+    expect(told).toBe(2);
   });
 });

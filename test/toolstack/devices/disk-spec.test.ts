@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DiskSpecError, parseDisk } from '../../../src/toolstack/devices/disk-spec.ts';
+import { assignVdevs, DiskSpecError, parseDisk, scratchSize } from '../../../src/toolstack/devices/disk-spec.ts';
 import { parseVdev, xvdName } from '../../../src/toolstack/devices/vdev.ts';
 
 describe('parseDisk', () => {
@@ -81,5 +81,24 @@ describe('virtual disks', () => {
       'xvdaaa',
     ]);
     for (let i = 0; i < 2000; i += 7) expect(parseVdev(xvdName(i))).not.toBeNull();
+  });
+});
+
+describe('disks of one machine', () => {
+  it('get the names that are free', () => {
+    const names = (...texts: string[]): string[] => assignVdevs(texts.map(parseDisk)).map(({ name }) => name);
+    expect(names('a', 'b,xvda', 'c', 'd,sda')).toEqual(['xvdb', 'xvda', 'xvdc', 'sda']);
+    expect(() => names('a,xvda', 'b,d0')).toThrow('two disks are d0');
+  });
+
+  it('may be in memory', () => {
+    expect(['scratch:64M', 'scratch:1K', 'scratch:2G', 'scratch:5', 'scratch', 'file'].map(scratchSize)).toEqual([
+      67108864,
+      1024,
+      2147483648,
+      null,
+      null,
+      null,
+    ]);
   });
 });

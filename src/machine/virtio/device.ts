@@ -188,8 +188,12 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
     this.transport.queueInterrupt(queue);
   }
 
+  /** Legacy drivers may use queues before they set DRIVER_OK: Linux read partition tables so for years. */
   protected get isRunning(): boolean {
-    return (this.status & (VirtioStatus.driverOk | VirtioStatus.needsReset)) === VirtioStatus.driverOk;
+    const { status } = this;
+    if (status & VirtioStatus.needsReset) return false;
+    const ready = this.isModern ? VirtioStatus.driverOk : VirtioStatus.driverOk | VirtioStatus.driver;
+    return (status & ready) !== 0;
   }
 
   /** The configuration has changed: tells the driver. */

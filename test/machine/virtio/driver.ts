@@ -141,7 +141,14 @@ export class VirtioDriver {
   }
 
   /** From reset to DRIVER_OK, with as much as is offered of what is wanted. */
-  start(wanted = ~EVENT_INDEX, queues = this.transport.device.queues.length): this {
+  start(wanted = ~EVENT_INDEX): this {
+    this.prepare(wanted);
+    this.status = this.face === 'legacy' ? 7 : 15;
+    return this;
+  }
+
+  /** All but DRIVER_OK. */
+  prepare(wanted = ~EVENT_INDEX): this {
     this.status = 0;
     this.status = 1;
     this.status = 3;
@@ -154,8 +161,7 @@ export class VirtioDriver {
       }
       this.status = 11;
     }
-    for (let index = 0; index < queues; index++) this.setUpQueue(index);
-    this.status = this.face === 'legacy' ? 7 : 15;
+    for (let index = 0; index < this.transport.device.queues.length; index++) this.setUpQueue(index);
     return this;
   }
 

@@ -44,6 +44,15 @@ describe('negotiation', () => {
     expect(BigInt(driver.read(4, 4))).toBe(driver.features);
   });
 
+  it('lets legacy drivers begin before they say that they are ready, and no others', () => {
+    expect(disk('legacy').prepare().request(0, READ)?.length).toBe(513);
+    const modern = disk('modern').prepare();
+    expect(modern.request(0, READ)).toBeNull();
+    modern.status = 15;
+    modern.kick(0);
+    expect(modern.used(0)).toHaveLength(1);
+  });
+
   it('starts anew after a reset', () => {
     for (const face of FACES) {
       const driver = disk(face).start();

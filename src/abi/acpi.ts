@@ -43,7 +43,7 @@ export const tableHeader = struct('table_header', {
   creatorRevision: u32,
 });
 
-/** Fixed ACPI description table, revision 6. */
+/** Fixed ACPI description table, revision 5. */
 export const fadt = struct('fadt', {
   header: tableHeader,
   facs: u32,
@@ -100,8 +100,13 @@ export const fadt = struct('fadt', {
   xGpe1Block: genericAddress,
   sleepControl: genericAddress,
   sleepStatus: genericAddress,
-  hypervisorVendor: u64,
 });
+/**
+ * The revisions that are made here. Kernels older than a revision warn that they cut it off, so a PC has ACPI 2.0's, which ends before the
+ * sleep registers; a hardware-reduced machine needs the newer one.
+ */
+export const FadtRevision = { acpi2: 3, hardwareReduced: 5 } as const;
+export const FADT_ACPI2_LENGTH = fadt.offset('sleepControl', 64);
 
 export const FadtFlags = {
   wbinvd: 1 << 0,

@@ -55,8 +55,11 @@ export const string = (text: string): Aml => [0x0d, ...[...text].map(c => c.char
 
 export const buffer = (content: Aml): Aml => [0x11, ...sized([...integer(content.length), ...content])];
 
-/** At most 255 elements. */
-export const packageOf = (...elements: Aml[]): Aml => [0x12, ...sized([elements.length, ...elements.flat()])];
+/** Throws RangeError for more than 255 elements, which need another kind of package. */
+export function packageOf(...elements: Aml[]): Aml {
+  if (elements.length > 0xff) throw new RangeError(`an AML package of ${elements.length} elements`);
+  return [0x12, ...sized([elements.length, ...elements.flat()])];
+}
 
 /** The compressed form of a PNP identifier such as `PNP0A08`. */
 export function eisaId(id: string): Aml {

@@ -22,7 +22,7 @@ const OEM_REVISION = 1;
 /** Counter periods that a periodic timer needs to lose no interrupt. */
 const HPET_MINIMUM_TICK = 100;
 
-const REVISION = { rsdp: 2, rsdt: 1, fadt: 6, dsdt: 2, madt: 5, hpet: 1, mcfg: 1, facs: 2 } as const;
+const REVISION = { rsdp: 2, rsdt: 1, dsdt: 2, madt: 3, hpet: 1, mcfg: 1, facs: 2 } as const;
 
 /**
  * Tables from `tables` on, and the root pointer at `rsdp`. Kernels find the latter by themselves below 1 MiB from 0xe0000 on, at a multiple of
@@ -44,7 +44,7 @@ export function acpiTables(machine: AcpiMachine, at: { rsdp: number; tables: num
   const header = new Uint8Array(abi.tableHeader.size(64));
   const dsdt = table('DSDT', REVISION.dsdt, header, Uint8Array.from(dsdtTerms(machine)));
   const roots = [
-    table('FACP', REVISION.fadt, fadtBytes(machine, facs, dsdt)),
+    table('FACP', fadtRevision(machine), fadtBytes(machine, facs, dsdt)),
     table('APIC', REVISION.madt, ...madtBytes(machine)),
   ];
   if (machine.hpet) roots.push(table('HPET', REVISION.hpet, hpetBytes(machine.hpet)));
@@ -112,6 +112,9 @@ function ports(port: number, bytes: number, access: number): GenericAddress {
   return { space: abi.AddressSpace.io, bitWidth: 8 * bytes, bitOffset: 0, access, address: BigInt(port) };
 }
 
+const fadtRevision = ({ fixed }: AcpiMachine): number =>
+  fixed ? abi.FadtRevision.acpi2 : abi.FadtRevision.hardwareReduced;
+
 function fadtBytes({ fixed, isa }: AcpiMachine, facs: number, dsdt: number): Uint8Array {
   const { byte, word, dword } = abi.AccessWidth;
   const { FadtFlags: flags, FadtBootFlags: boot } = abi;
@@ -130,7 +133,7 @@ function fadtBytes({ fixed, isa }: AcpiMachine, facs: number, dsdt: number): Uin
   };
   if (!fixed) return filled(abi.fadt, { ...common, flags: flags.wbinvd | flags.c1 | flags.hardwareReduced });
   const { pm, gpe0, smiCommand, reset } = fixed;
-  return filled(abi.fadt, {
+  const bytes = filled(abi.fadt, {
     ...common,
     facs,
     xFacs: BigInt(facs),
@@ -154,6 +157,7 @@ function fadtBytes({ fixed, isa }: AcpiMachine, facs: number, dsdt: number): Uin
     resetRegister: ports(reset.port, 1, byte),
     resetValue: reset.value,
   });
+  return bytes.slice(0, abi.FADT_ACPI2_LENGTH);
 }
 
 function madtBytes({ apicIds, localApic, ioApic, overrides, isa }: AcpiMachine): [Uint8Array, ...Uint8Array[]] {

@@ -24,12 +24,7 @@ export function addNetworkOptions(command: Command): Command {
         'none',
       ]),
     )
-    .option(
-      '--vif <config>',
-      "a PV network device, such as 'mac=00:16:3e:01:02:03,bridge=xenbr0'",
-      collect(parseVif),
-      [],
-    )
+    .option('--vif <config>', "a network device, such as 'mac=00:16:3e:01:02:03,bridge=xenbr0'", collect(parseVif), [])
     .option(
       '--hostfwd <ports>',
       'a port of this machine that leads into the guest, such as tcp:127.0.0.1:2222-:22',

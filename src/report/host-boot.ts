@@ -11,7 +11,7 @@ import {
   ramForGuests,
 } from '../index.ts';
 import { assignVdevs, type DiskSpec } from '../toolstack/devices/disk-spec.ts';
-import { connectNetworks, type NetworkSetup } from '../toolstack/devices/network-setup.ts';
+import { addVifs, type NetworkSetup, openNetworks } from '../toolstack/devices/network-setup.ts';
 import { Vbd } from '../toolstack/devices/vbd.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
@@ -70,16 +70,22 @@ interface OpenDisk {
   readonly source: BlockSource;
 }
 
-type Starter = (request: BootRequest, log: (line: string) => void, disks: readonly OpenDisk[]) => Promise<Machine>;
+/** A machine's devices, to be made with it. */
+interface Devices {
+  readonly disks: readonly OpenDisk[];
+  readonly networks: NetworkSetup | undefined;
+}
+
+type Starter = (request: BootRequest, log: (line: string) => void, devices: Devices) => Promise<Machine>;
 
 /** Starts each mode's machine; modes that are not here are not built yet. */
 const STARTERS: Partial<Record<Mode, Starter>> = {
-  native: async (request, log, opened) => {
+  native: async (request, log, { disks: opened, networks }) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     const disks = opened.map(({ source }) => source);
-    return NativeMachine.create({ image, initrd, cmdline, memoryMiB, cpus, cpu, clock, disks, log });
+    return NativeMachine.create({ image, initrd, cmdline, memoryMiB, cpus, cpu, clock, disks, networks, log });
   },
-  dom0: async (request, log, opened) => {
+  dom0: async (request, log, { disks: opened, networks }) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     return Dom0Machine.create({
       image: { ...image, modules: null },
@@ -90,19 +96,20 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       cpu,
       clock,
       disks: opened.map(({ source }) => source),
+      networks,
       log,
     });
   },
-  pv: (request, log, disks) => hosted(request, log, disks, (host, options) => host.createPvDomain(options)),
-  pvh: (request, log, disks) => hosted(request, log, disks, (host, options) => host.createPvhDomain(options)),
-  pvhvm: (request, log, disks) => hosted(request, log, disks, (host, options) => host.createPvHvmDomain(options)),
+  pv: (request, log, devices) => hosted(request, log, devices, (host, options) => host.createPvDomain(options)),
+  pvh: (request, log, devices) => hosted(request, log, devices, (host, options) => host.createPvhDomain(options)),
+  pvhvm: (request, log, devices) => hosted(request, log, devices, (host, options) => host.createPvHvmDomain(options)),
 };
 
 /** A host with one guest. */
 async function hosted(
   request: BootRequest,
   log: (line: string) => void,
-  disks: readonly OpenDisk[],
+  { disks, networks: setup }: Devices,
   create: (host: Host, options: GuestOptions) => GuestDomain,
 ): Promise<Machine> {
   const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
@@ -112,7 +119,11 @@ async function hosted(
   disks.forEach(({ spec, source }, i) => {
     new Vbd(host, guest, { ...spec, vdev: vdevs[i], source });
   });
-  return new HostedDomain(host, guest);
+  if (!setup) return new HostedDomain(host, guest);
+  const { scheduler, hypervisor } = host;
+  const networks = openNetworks(setup, { clock: hypervisor.clock, scheduler, wake: () => host.wake() });
+  addVifs(networks, setup.vifs, host, guest);
+  return new HostedDomain(host, guest, networks);
 }
 
 async function openAll(specs: readonly DiskSpec[], { openDisk }: Surroundings): Promise<OpenDisk[]> {
@@ -142,11 +153,10 @@ export async function startOnHost(
   const log = (line: string) => {
     for (const listener of logListeners) listener(line);
   };
-  const machine = await start(request, log, disks).catch((error: unknown) => {
+  const machine = await start(request, log, { disks, networks: surroundings.networks }).catch((error: unknown) => {
     closeAll(disks);
     throw error;
   });
-  const disconnect = surroundings.networks ? connectNetworks(machine, surroundings.networks) : () => {};
   const abort = new AbortController();
   let ended = false;
 
@@ -165,7 +175,7 @@ export async function startOnHost(
     return { reason, crash: machine.crash };
   }
 
-  const finished = run().finally(disconnect);
+  const finished = run().finally(() => machine.close());
   // Whoever waits hears of it; nobody may be waiting yet.
   finished.catch(() => {});
   return {

@@ -12,6 +12,8 @@ import { addVirtio } from '../machine/virtio/pci-device.ts';
 import { BuildError } from './builder/error.ts';
 import { buildPv } from './builder/pv.ts';
 import type { ClockOptions } from './clock.ts';
+import { addCards, type NetworkSetup, openNetworks } from './devices/network-setup.ts';
+import type { Networks } from './devices/networks.ts';
 import { GuestConsole } from './guest-console.ts';
 import type { ShutdownName } from './guest-domain.ts';
 import { Host, type HostOptions, ramForGuests } from './host.ts';
@@ -29,6 +31,8 @@ export interface Dom0Options extends ClockOptions, Pick<HostOptions, 'cpu' | 'ji
   guestMemoryMiB?: number;
   /** The machine's disks, virtio-blk devices in this order. */
   disks?: readonly BlockSource[];
+  /** The machine's network cards, virtio-net devices in this order, and where they lead. */
+  networks?: NetworkSetup | undefined;
   /** Processors of the machine, and vCPUs of Dom0. */
   cpus?: number;
   /**
@@ -54,6 +58,7 @@ export class Dom0Machine implements Machine {
   readonly domain: Domain;
   readonly board: Board;
   private ended: ShutdownName | null = null;
+  private networks: Networks | null = null;
 
   /** Throws BuildError, with one sentence for the user, where the kernel cannot be started like this. */
   static async create(options: Dom0Options): Promise<Dom0Machine> {
@@ -103,6 +108,11 @@ export class Dom0Machine implements Machine {
       host.scheduler.outside.add(() => disk.isBusy);
       addVirtio(board.pci, new VirtioBlock(devices, { source: disk }));
     }
+    if (options.networks) {
+      const { clock } = hypervisor;
+      this.networks = openNetworks(options.networks, { clock, scheduler: host.scheduler, wake: () => host.wake() });
+      addCards(this.networks, options.networks.vifs, board.pci, devices);
+    }
     board.runFirmware(Array.from({ length: cpus }, (_, id) => id));
     hypervisor.machineMemoryMap = [
       ...layout.map.map(({ address, size, type }) => ({ address: BigInt(address), size: BigInt(size), type })),
@@ -147,6 +157,10 @@ export class Dom0Machine implements Machine {
 
   run(options?: RunOptions): Promise<RunEnd> {
     return this.host.run(options);
+  }
+
+  close(): void {
+    this.networks?.close();
   }
 
   inspect(): CrashRecord {

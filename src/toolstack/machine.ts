@@ -1,6 +1,7 @@
 // A machine that was started, whatever kind it is: what tools do with a domain of a host and with a bare PC alike.
 import { type CrashRecord, captureCrash } from '../hypervisor/crash.ts';
 import { runnerOf } from '../hypervisor/schedule.ts';
+import type { Networks } from './devices/networks.ts';
 import type { GuestConsole } from './guest-console.ts';
 import type { GuestDomain, ShutdownName } from './guest-domain.ts';
 import type { Host } from './host.ts';
@@ -17,6 +18,8 @@ export interface Machine {
   run(options?: RunOptions): Promise<RunEnd>;
   /** What there is to see of a machine that still runs: for a report on one that hangs. */
   inspect(): CrashRecord | null;
+  /** Lets go of what it has of this machine's network. To be called once it has ended. */
+  close(): void;
 }
 
 /** A domain with a host of its own. */
@@ -24,9 +27,16 @@ export class HostedDomain implements Machine {
   readonly host: Host;
   readonly guest: GuestDomain;
 
-  constructor(host: Host, guest: GuestDomain) {
+  readonly networks: Networks | null;
+
+  constructor(host: Host, guest: GuestDomain, networks: Networks | null = null) {
     this.host = host;
     this.guest = guest;
+    this.networks = networks;
+  }
+
+  close(): void {
+    this.networks?.close();
   }
 
   get console(): GuestConsole {

@@ -20,6 +20,8 @@ import { BuildError } from './builder/error.ts';
 import { enterLinux, type LinuxEntry, loadLinux } from './builder/linux-boot.ts';
 import { type ClockOptions, makeClock } from './clock.ts';
 import { modelByName } from './cpu-model.ts';
+import { addCards, type NetworkSetup, openNetworks } from './devices/network-setup.ts';
+import type { Networks } from './devices/networks.ts';
 import { Wakeable } from './event-loop.ts';
 import { GuestConsole } from './guest-console.ts';
 import type { ShutdownName } from './guest-domain.ts';
@@ -41,6 +43,8 @@ export interface NativeMachineOptions extends ClockOptions {
   jit?: JitOptions | null;
   /** Disks, virtio-blk devices in this order. */
   disks?: readonly BlockSource[];
+  /** Network cards, virtio-net devices in this order, and where they lead. */
+  networks?: NetworkSetup | undefined;
   /** What the machine has to say beside the console: why it ended, devices that gave up on a guest. */
   log?: (line: string) => void;
 }
@@ -60,6 +64,7 @@ export class NativeMachine implements Machine {
   private readonly disks: readonly AwaitedSource[];
   private ended: ShutdownName | null = null;
   private crashed: CrashRecord | null = null;
+  private networks: Networks | null = null;
 
   /** Throws BuildError, with one sentence for the user, where the kernel cannot be started like this. */
   static async create(options: NativeMachineOptions): Promise<NativeMachine> {
@@ -100,6 +105,14 @@ export class NativeMachine implements Machine {
     for (const disk of this.disks) this.scheduler.outside.add(() => disk.isBusy);
     const devices = { memory: pc.physical, later: (work: () => void) => hostEvents.raise(work), log: this.log };
     for (const source of this.disks) addVirtio(pc.pci, new VirtioBlock(devices, { source }));
+    if (options.networks) {
+      this.networks = openNetworks(options.networks, {
+        clock,
+        scheduler: this.scheduler,
+        wake: () => this.sleeper.wake(),
+      });
+      addCards(this.networks, options.networks.vifs, pc.pci, devices);
+    }
     pc.runFirmware(pc.localApics.map(apic => apic.initialId));
     const entry = loadLinux(pc.physical, {
       ...{ image, initrd, cmdline, entry: options.entry },
@@ -129,6 +142,10 @@ export class NativeMachine implements Machine {
     const end = await runMachine({ scheduler, clock, sleeper }, { ...options, until });
     this.flush();
     return end;
+  }
+
+  close(): void {
+    this.networks?.close();
   }
 
   inspect(): CrashRecord | null {

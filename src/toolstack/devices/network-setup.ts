@@ -1,12 +1,18 @@
-// The network devices of one started machine, as a person asked for them.
+// The network devices of one machine, as a person asked for them: cards of a bare machine or Dom0's, vifs of a domain.
+
+import { type MacAddress, setMac } from '../../backends/net/packet/addresses.ts';
 import { PcapWriter } from '../../backends/net/pcap.ts';
 import type { UserNetworkOptions } from '../../backends/net/user/user-network.ts';
-import { BuildError } from '../builder/error.ts';
-import { HostedDomain, type Machine } from '../machine.ts';
-import { Networks } from './networks.ts';
+import type { VirtioMachine } from '../../machine/virtio/device.ts';
+import { VirtioNet } from '../../machine/virtio/net.ts';
+import { addVirtio } from '../../machine/virtio/pci-device.ts';
+import type { GuestDomain } from '../guest-domain.ts';
+import type { Host } from '../host.ts';
+import { Networks, type NetworksOptions } from './networks.ts';
 import { attachVif, bridgeOf, type VifSpec } from './vif.ts';
 
 export interface NetworkSetup {
+  /** A device each, whatever kind the machine has. */
   vifs: readonly VifSpec[];
   /** The way out: made with what wakes the machine when something comes; without it there is none. */
   user?: (wake: () => void) => Omit<UserNetworkOptions, 'clock'>;
@@ -14,19 +20,40 @@ export interface NetworkSetup {
   capture?: (bytes: Uint8Array) => void;
 }
 
-/** Gives the machine its devices before it runs. Returns how to close what stays open of them. Throws BuildError. */
-export function connectNetworks(machine: Machine, { vifs, user, capture }: NetworkSetup): () => void {
-  if (vifs.length === 0) return () => {};
-  if (!(machine instanceof HostedDomain)) throw new BuildError('a vif is a device of a Xen guest');
-  const { host, guest } = machine;
-  const { clock } = host.hypervisor;
-  const networks = new Networks({
+/** The first address of QEMU's own range. */
+const FIRST_CARD: MacAddress = 0x525400123456;
+
+/** Close them when the machine has ended. */
+export function openNetworks(
+  { user, capture }: NetworkSetup,
+  machine: Pick<NetworksOptions, 'clock' | 'scheduler'> & { wake: () => void },
+): Networks {
+  const { clock, scheduler, wake } = machine;
+  return new Networks({
     clock,
-    scheduler: host.scheduler,
-    ...(user ? { user: user(() => host.wake()) } : {}),
+    scheduler,
+    ...(user ? { user: user(wake) } : {}),
     ...(capture ? { capture: new PcapWriter(capture, () => clock.wallClockAtBoot + clock.nowNs()) } : {}),
   });
-  for (const [index, spec] of vifs.entries()) {
+}
+
+/** Puts virtio network cards on a PCI bus, before its firmware runs. */
+export function addCards(
+  networks: Networks,
+  specs: readonly VifSpec[],
+  bus: Parameters<typeof addVirtio>[0],
+  machine: VirtioMachine,
+): void {
+  for (const [index, spec] of specs.entries()) {
+    const mac = new Uint8Array(6);
+    setMac(mac, 0, spec.mac ?? FIRST_CARD + index);
+    addVirtio(bus, new VirtioNet(machine, { mac, port: networks.open(bridgeOf(spec)).port }));
+  }
+}
+
+/** Gives a domain PV network devices; as a rule before it runs. They go with it. */
+export function addVifs(networks: Networks, specs: readonly VifSpec[], host: Host, guest: GuestDomain): void {
+  for (const [index, spec] of specs.entries()) {
     const { port, close } = networks.open(bridgeOf(spec));
     const device = attachVif({ store: host.store.host, domain: guest.domain, index, spec, port });
     host.addDevice(guest, {
@@ -36,5 +63,4 @@ export function connectNetworks(machine: Machine, { vifs, user, capture }: Netwo
       },
     });
   }
-  return () => networks.close();
 }

@@ -18,6 +18,7 @@ import { FrameTable } from './memory/frame-table.ts';
 import { M2p } from './memory/m2p.ts';
 import { framesHeldByOthers, relinquishMemory } from './memory/relinquish.ts';
 import { protectedStore } from './memory/writable-tables.ts';
+import { MessageRing } from './message-ring.ts';
 import { VcpuTime } from './time/vcpu-time.ts';
 import { Watchdogs } from './time/watchdog.ts';
 import { Vcpu } from './vcpu.ts';
@@ -65,6 +66,8 @@ export class Hypervisor {
    * isInitialised. Throws EFAULT, then EEXIST where it has one already, then what the context deserves.
    */
   initialiseVcpu: ((caller: Vcpu, target: Vcpu, pointer: bigint) => void) | null = null;
+  /** The log as the control domain reads it. */
+  readonly messages = new MessageRing();
   readonly console = new HypervisorConsole(this);
   /** Bytes that the control domain writes to the hypervisor's console. */
   onConsoleOutput: ((domain: Domain, bytes: Uint8Array) => void) | null = null;
@@ -75,7 +78,11 @@ export class Hypervisor {
     this.processor = options.processor;
     this.memory = options.processor.memory;
     this.clock = options.clock;
-    this.log = options.log ?? (() => {});
+    const log = options.log ?? (() => {});
+    this.log = line => {
+      this.messages.add(line);
+      log(line);
+    };
     this.machineMemoryMap = [{ address: 0n, size: BigInt(this.memory.frames) * 4096n, type: 1 }];
     const { machine } = options;
     this.hardware = machine ? withIrqs(machine) : null;

@@ -1,6 +1,5 @@
-// xen/include/public/platform.h: operations of the domain that drives the machine. Each argument stands behind cmd and interface_version in a
-// union of 128 bytes.
-import { bytes, handle, struct, type Type, u8, u16, u32, u64 } from '../struct.ts';
+// xen/include/public/platform.h: operations of the domain that drives the machine.
+import { bytes, struct, u16, u32, u64 } from '../struct.ts';
 
 export const XENPF = {
   settime32: 17, add_memtype: 31, del_memtype: 32, read_memtype: 33, microcode_update: 35, platform_quirk: 39, get_cpu_version: 48,
@@ -15,41 +14,27 @@ export const PCPU_FLAGS = { online: 1, invalid: 4 } as const;
 /** XEN_PM_*. */
 export const PM_INFO = { cx: 0, px: 1, tx: 2, pdc: 3 } as const;
 
-const UNION_BYTES = 128;
-export const xenPlatformOp = struct('xen_platform_op', { cmd: u32, interfaceVersion: u32, u: bytes(UNION_BYTES) });
+// Each argument stands behind cmd and interface_version in a union: see PLATFORM_UNION.
+/** struct xen_platform_op's first fields; `u` follows at PLATFORM_UNION. */
+export const PLATFORM_UNION = 8n;
 
-/** The whole struct with one member of the union. */
-const withUnion = <U>(name: string, member: Type<U>) => struct(name, { cmd: u32, interfaceVersion: u32, u: member });
-
-export const settime32 = withUnion('settime32', struct('xenpf_settime32', { secs: u32, nsecs: u32, systemTime: u64 }));
-export const settime64 = withUnion(
-  'settime64',
-  struct('xenpf_settime64', { secs: u64, nsecs: u32, mbz: u32, systemTime: u64 }),
-);
-export const firmwareInfo = withUnion(
-  'firmware_info',
-  struct('xenpf_firmware_info', { type: u32, index: u32, kbdShiftFlags: u8 }),
-);
-export const enterAcpiSleep = withUnion(
-  'enter_acpi_sleep',
-  struct('xenpf_enter_acpi_sleep', { valA: u16, valB: u16, sleepState: u32, flags: u32 }),
-);
-export const pcpuInfo = withUnion(
-  'pcpu_info',
-  struct('xenpf_pcpuinfo', { xenCpuid: u32, maxPresent: u32, flags: u32, apicId: u32, acpiId: u32 }),
-);
-export const pcpuVersion = withUnion(
-  'pcpu_version',
-  struct('xenpf_pcpu_version', {
-    xenCpuid: u32,
-    maxPresent: u32,
-    vendorId: bytes(12),
-    family: u32,
-    model: u32,
-    stepping: u32,
-  }),
-);
-export const setProcessorPminfo = withUnion(
-  'set_pminfo',
-  struct('xenpf_set_processor_pminfo', { id: u32, type: u32, pdc: handle }),
-);
+export const settime64 = struct('xenpf_settime64', { secs: u64, nsecs: u32, mbz: u32, systemTime: u64 });
+export const settime32 = struct('xenpf_settime32', { secs: u32, nsecs: u32, systemTime: u64 });
+export const enterAcpiSleep = struct('xenpf_enter_acpi_sleep', { valA: u16, valB: u16, sleepState: u32, flags: u32 });
+export const pcpuInfo = struct('xenpf_pcpuinfo', {
+  xenCpuid: u32,
+  maxPresent: u32,
+  flags: u32,
+  apicId: u32,
+  acpiId: u32,
+});
+export const pcpuVersion = struct('xenpf_pcpu_version', {
+  xenCpuid: u32,
+  maxPresent: u32,
+  vendorId: bytes(12),
+  family: u32,
+  model: u32,
+  stepping: u32,
+});
+/** Of struct xenpf_firmware_info what stands before its union, and the one member that a PC without a BIOS answers. */
+export const FIRMWARE_INFO_BYTES = { type: 0, index: 4, kbdShiftFlags: 8 } as const;

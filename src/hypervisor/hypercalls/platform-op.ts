@@ -1,35 +1,27 @@
 // platform_op (7): what the domain that drives the machine tells Xen and asks it: time, firmware, processors, sleep.
 // xen/include/public/platform.h; xen/arch/x86/platform_hypercall.c.
-import type { Of, Struct, Type } from '../../abi/struct.ts';
+import { struct, u32 } from '../../abi/struct.ts';
 import * as abi from '../../abi/xen/platform.ts';
-import { FIRMWARE, PCPU_FLAGS, PM_INFO, XENPF } from '../../abi/xen/platform.ts';
+import { FIRMWARE, FIRMWARE_INFO_BYTES, PCPU_FLAGS, PLATFORM_UNION, PM_INFO, XENPF } from '../../abi/xen/platform.ts';
 import type { Domain } from '../domain.ts';
 import { type ErrnoName, XenError } from '../errors.ts';
 import { writeWallclock } from '../time/time-info.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { type Handler, type Nothing, type SubOperation, u32Arg } from './copy.ts';
+import type { Handler } from './copy.ts';
 import { notBuilt } from './not-built.ts';
 import { requirePrivileged } from './permissions.ts';
+import { type Member, member } from './union-member.ts';
 
 export const XENPF_INTERFACE_VERSION = 0x03000001;
 
 const NS = 1_000_000_000n;
 /** ACPI's soft off. */
 const S5 = 5;
-
-type Whole<U> = Struct<{ cmd: Type<number>; interfaceVersion: Type<number>; u: Type<U> }>;
-
-/** An operation on the union's member; what the handler returns is written back. */
-function member<U>(type: Whole<U>, act: (vcpu: Vcpu, argument: U) => Partial<U> | Nothing): SubOperation {
-  return (vcpu, pointer) => {
-    const { u } = vcpu.guest.readStruct(pointer, type) as { u: U };
-    const changed = act(vcpu, u);
-    if (changed) vcpu.guest.updateStruct(pointer, type, { u: { ...u, ...changed } } as Partial<Of<Whole<U>>>);
-  };
-}
+/** The whole of struct xen_platform_op is copied in. */
+const OP_BYTES = 136;
 
 const refuse =
-  (errno: ErrnoName): SubOperation =>
+  (errno: ErrnoName): Member =>
   () => {
     throw new XenError(errno);
   };
@@ -41,35 +33,28 @@ function setTime({ domain: { hypervisor } }: Vcpu, secs: bigint, nsecs: number, 
   for (const domain of hypervisor.domains.values()) writeWallclock(domain);
 }
 
+const firmwareHead = struct('xenpf_firmware_info head', { type: u32, index: u32 });
+
 /** What a BIOS has told: no disks, no display; nobody holds a shift key. */
-function firmware(_vcpu: Vcpu, { type, index }: { type: number; index: number }): { kbdShiftFlags: number } {
-  if (type === FIRMWARE.kbdShiftFlags && index === 0) return { kbdShiftFlags: 0 };
+const firmware: Member = ({ guest }, pointer) => {
+  const { type, index } = guest.readStruct(pointer, firmwareHead);
   const known = Object.values(FIRMWARE) as number[];
-  throw new XenError(known.includes(type) && type !== FIRMWARE.efiInfo ? 'ESRCH' : 'EINVAL');
-}
+  if (!known.includes(type) || type === FIRMWARE.efiInfo) throw new XenError('EINVAL');
+  if (type !== FIRMWARE.kbdShiftFlags || index !== 0) throw new XenError('ESRCH');
+  guest.write(pointer + BigInt(FIRMWARE_INFO_BYTES.kbdShiftFlags), new Uint8Array(1));
+};
 
-function sleep({ domain }: Vcpu, { sleepState }: { sleepState: number }): void {
-  const { hardware } = domain.hypervisor;
-  if (sleepState !== S5 || !hardware) throw new XenError('EINVAL');
-  hardware.powerOff();
-}
-
-function processorInfo({ domain }: Vcpu, { xenCpuid }: { xenCpuid: number }) {
-  const count = processorsOf(domain);
-  const maxPresent = count - 1;
-  if (xenCpuid >= count) return { maxPresent, flags: PCPU_FLAGS.invalid };
-  return { maxPresent, flags: PCPU_FLAGS.online, apicId: xenCpuid, acpiId: xenCpuid };
-}
+const pminfoHead = struct('xenpf_set_processor_pminfo head', { id: u32, type: u32 });
 
 /** Performance and idle states of a processor, as ACPI has them: Xen has no use for them on a machine without any. */
-function pmInfo(vcpu: Vcpu, { id, type }: { id: number; type: number }): void {
-  if (type > PM_INFO.pdc || type === PM_INFO.tx) throw new XenError('EINVAL');
-  if (id >= processorsOf(vcpu.domain)) throw new XenError('EINVAL');
-}
+const pmInfo: Member = (vcpu, pointer) => {
+  const { id, type } = vcpu.guest.readStruct(pointer, pminfoHead);
+  if (type > PM_INFO.pdc || type === PM_INFO.tx || id >= processorsOf(vcpu.domain)) throw new XenError('EINVAL');
+};
 
 const processorsOf = (domain: Domain): number => domain.hypervisor.hardware?.processors ?? 1;
 
-const OPERATIONS = new Map<number, SubOperation>([
+const OPERATIONS = new Map<number, Member>([
   [XENPF.settime32, member(abi.settime32, (vcpu, a) => setTime(vcpu, BigInt(a.secs), a.nsecs, a.systemTime))],
   [
     XENPF.settime64,
@@ -85,21 +70,36 @@ const OPERATIONS = new Map<number, SubOperation>([
   [XENPF.microcode_update, refuse('EINVAL')],
   [XENPF.platform_quirk, refuse('EINVAL')],
   [XENPF.efi_runtime_call, refuse('ENOSYS')],
-  [XENPF.firmware_info, member(abi.firmwareInfo, firmware)],
-  [XENPF.enter_acpi_sleep, member(abi.enterAcpiSleep, sleep)],
+  [XENPF.firmware_info, firmware],
+  [
+    XENPF.enter_acpi_sleep,
+    member(abi.enterAcpiSleep, ({ domain }, { sleepState }) => {
+      const { hardware } = domain.hypervisor;
+      if (sleepState !== S5 || !hardware) throw new XenError('EINVAL');
+      hardware.powerOff();
+    }),
+  ],
   // Xen governs frequencies itself.
   [XENPF.change_freq, refuse('ENOSYS')],
   [XENPF.getidletime, refuse('ENOSYS')],
-  [XENPF.set_processor_pminfo, member(abi.setProcessorPminfo, pmInfo)],
-  [XENPF.get_cpuinfo, member(abi.pcpuInfo, processorInfo)],
+  [XENPF.set_processor_pminfo, pmInfo],
+  [
+    XENPF.get_cpuinfo,
+    member(abi.pcpuInfo, ({ domain }, { xenCpuid }) => {
+      const count = processorsOf(domain);
+      const maxPresent = count - 1;
+      if (xenCpuid >= count) return { maxPresent, flags: PCPU_FLAGS.invalid };
+      return { maxPresent, flags: PCPU_FLAGS.online, apicId: xenCpuid, acpiId: xenCpuid };
+    }),
+  ],
   [
     XENPF.get_cpu_version,
-    member(abi.pcpuVersion, (vcpu, { xenCpuid }) => {
-      const { model } = vcpu.domain.hypervisor.processor;
-      const count = processorsOf(vcpu.domain);
-      if (xenCpuid >= count)
-        return { maxPresent: count - 1, vendorId: new Uint8Array(12), family: 0, model: 0, stepping: 0 };
-      return { maxPresent: count - 1, vendorId: new TextEncoder().encode(model.vendor), ...signature(model.leaves) };
+    member(abi.pcpuVersion, ({ domain }, { xenCpuid }) => {
+      const { model } = domain.hypervisor.processor;
+      const count = processorsOf(domain);
+      const maxPresent = count - 1;
+      if (xenCpuid >= count) return { maxPresent, vendorId: new Uint8Array(12), family: 0, model: 0, stepping: 0 };
+      return { maxPresent, vendorId: new TextEncoder().encode(model.vendor), ...signature(model.leaves) };
     }),
   ],
   // All processors of this machine are on from the start and stay so.
@@ -126,14 +126,16 @@ function signature(leaves: readonly { leaf: number; eax: number }[]): {
 }
 
 const NAMES = new Map<number, string>(Object.entries(XENPF).map(([name, number]) => [number, name]));
+const head = struct('xen_platform_op head', { cmd: u32, interfaceVersion: u32 });
 
 export const platformOp: Handler = (vcpu, args) => {
   const { domain, guest } = vcpu;
-  const { cmd, interfaceVersion } = guest.readStruct(args[0], abi.xenPlatformOp);
+  guest.read(args[0], OP_BYTES);
+  const { cmd, interfaceVersion } = guest.readStruct(args[0], head);
   // Before the right to call it: tools find out versions by -EACCES.
   if (interfaceVersion !== XENPF_INTERFACE_VERSION) throw new XenError('EACCES');
   requirePrivileged(domain);
   const operation = OPERATIONS.get(cmd);
-  if (!operation) return notBuilt(domain, `XENPF operation ${NAMES.get(cmd) ?? u32Arg(BigInt(cmd))}`);
-  return operation(vcpu, args[0]);
+  if (!operation) return notBuilt(domain, `XENPF operation ${NAMES.get(cmd) ?? cmd}`);
+  return operation(vcpu, args[0] + PLATFORM_UNION, undefined);
 };

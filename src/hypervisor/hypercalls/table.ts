@@ -2,9 +2,9 @@
 
 import * as compat from './compat.ts';
 import { consoleIo } from './console-io.ts';
-import * as control from './control-ops.ts';
 import type { Handler } from './copy.ts';
 import { setGdtCall, stackSwitch, updateDescriptor } from './descriptor.ts';
+import { domctl } from './domctl.ts';
 import { eventChannelOp } from './event-channel.ts';
 import { grantTableOp } from './grant-table.ts';
 import { hvmOp } from './hvm-op.ts';
@@ -17,6 +17,7 @@ import { platformOp } from './platform-op.ts';
 import * as pvCpu from './pv-cpu.ts';
 import * as refused from './refused.ts';
 import { schedOp } from './sched-op.ts';
+import { sysctl } from './sysctl.ts';
 import { setTimerOp } from './timer.ts';
 import { vcpuOp } from './vcpu-op.ts';
 import { vmAssist } from './vm-assist.ts';
@@ -71,8 +72,8 @@ const rows = (): readonly Row[] => [
   ['event_channel_op',              32, '✓    ✓    ✓     ✓', eventChannelOp],
   ['physdev_op',                    33, '✓    ✓    ✓     ✓', physdevOp],
   ['hvm_op',                        34, '✓    ✓    ✓     ✓', hvmOp],
-  ['sysctl',                        35, '✓    ✓    ✓     ✓', control.sysctl],
-  ['domctl',                        36, '✓    ✓    ✓     ✓', control.domctl],
+  ['sysctl',                        35, '✓    ✓    ✓     ✓', sysctl],
+  ['domctl',                        36, '✓    ✓    ✓     ✓', domctl],
   ['kexec_op',                      37, '✓    ✓    -     -', refused.kexecOp],
   ['xenpmu_op',                     40, '✓    ✓    ✓     ✓', refused.xenpmuOp],
   ['dm_op',                         41, '✓    ✓    ✓     ✓', refused.dmOp],

@@ -1,5 +1,6 @@
 // A hypervisor on a board with a PCI function that signals by messages, and the domain that drives it.
 import { EngineMemory } from '../../../src/cpu/memory.ts';
+import { CPU_MODELS } from '../../../src/cpu/models/index.ts';
 import { AT, Board, PCI_HOLE } from '../../../src/machine/board.ts';
 import { layOutMemory } from '../../../src/machine/memory-layout.ts';
 import { Clock, VirtualTicks } from '../../../src/machine/time/clock.ts';
@@ -15,13 +16,15 @@ export interface BoardHost {
 }
 
 const RAM = 16 << 20;
+/** The fake processor is of no model by itself. */
+const MODEL = { model: CPU_MODELS[0] };
 
 export function boardHost(add: (board: Board) => void = () => {}): BoardHost {
   const ends: string[] = [];
   const layout = layOutMemory({ ramBytes: RAM, ...PCI_HOLE });
   const memory = new EngineMemory(RAM);
   const board = new Board({
-    processor: new FakeProcessor(memory),
+    processor: Object.assign(new FakeProcessor(memory), MODEL),
     memory,
     clock: new Clock(new VirtualTicks(() => 0n)),
     layout,
@@ -43,6 +46,7 @@ export function boardHost(add: (board: Board) => void = () => {}): BoardHost {
     powerOff: () => void ends.push('poweroff'),
     reset: () => void ends.push('reset'),
   });
+  Object.assign(host.processor, MODEL);
   const dom0 = host.guest({ id: 0, isPrivileged: true, drivesHardware: true });
   return { host, board, dom0, ends };
 }

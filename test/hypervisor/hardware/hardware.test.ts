@@ -1,10 +1,15 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { struct, type Type, u8, u16, u32 } from '../../../src/abi/struct.ts';
+import * as dom from '../../../src/abi/xen/domctl.ts';
+import { DOMCTL } from '../../../src/abi/xen/domctl.ts';
 import * as ev from '../../../src/abi/xen/event-channel.ts';
 import { EVTCHNOP } from '../../../src/abi/xen/event-channel.ts';
 import * as abi from '../../../src/abi/xen/physdev.ts';
 import { MAP_PIRQ_TYPE, PHYSDEVOP } from '../../../src/abi/xen/physdev.ts';
 import * as platform from '../../../src/abi/xen/platform.ts';
 import { XENPF } from '../../../src/abi/xen/platform.ts';
+import * as sys from '../../../src/abi/xen/sysctl.ts';
+import { SYSCTL } from '../../../src/abi/xen/sysctl.ts';
 import { DOMID_SELF } from '../../../src/hypervisor/domain-ids.ts';
 import { AT } from '../../../src/machine/board.ts';
 import { PciFunction } from '../../../src/machine/pci/function.ts';
@@ -207,46 +212,47 @@ describe('ports', () => {
 
 describe('platform_op', () => {
   const VERSION = 0x03000001;
-  const ask = <T>(type: { put?: never } & Parameters<Guest['put']>[0], cmd: number, u: T, guest = dom0): string =>
-    guest.try('platform_op', guest.put(type, [{ cmd, interfaceVersion: VERSION, u }] as never));
+  const head = struct('head', { cmd: u32, interfaceVersion: u32 });
+  const UNION = 8;
+  /** Makes the call with a member of the union. */
+  function ask<T>(cmd: number, type: Type<T>, u: T, guest = dom0, interfaceVersion = VERSION): string {
+    const pointer = guest.put(head, [{ cmd, interfaceVersion }]);
+    guest.put(type, [u], UNION);
+    return guest.try('platform_op', pointer);
+  }
 
   it('sets the wall clock of all domains', () => {
     const guest = machine.host.guest({ id: 1 });
-    expect(ask(platform.settime64, XENPF.settime64, { secs: 1000n, nsecs: 5, mbz: 0, systemTime: 0n })).toBe('0');
+    const time = { secs: 1000n, nsecs: 5, mbz: 0, systemTime: 0n };
+    expect(ask(XENPF.settime64, platform.settime64, time)).toBe('0');
     expect(machine.host.hypervisor.clock.wallClockAtBoot).toBe(1_000_000_000_005n);
-    expect(ask(platform.settime64, XENPF.settime64, { secs: 1n, nsecs: 0, mbz: 1, systemTime: 0n })).toBe('-EINVAL');
-    expect(ask(platform.settime64, XENPF.settime64, { secs: 1n, nsecs: 0, mbz: 0, systemTime: 0n }, guest)).toBe(
-      '-EPERM',
-    );
+    expect(ask(XENPF.settime64, platform.settime64, { ...time, mbz: 1 })).toBe('-EINVAL');
+    expect(ask(XENPF.settime64, platform.settime64, { ...time, nsecs: 1_000_000_000 })).toBe('-EINVAL');
+    expect(ask(XENPF.settime64, platform.settime64, time, guest)).toBe('-EPERM');
   });
 
   it('tells of processors until there is none', () => {
     const info = (xenCpuid: number) => {
-      expect(
-        ask(platform.pcpuInfo, XENPF.get_cpuinfo, { xenCpuid, maxPresent: 0, flags: 0, apicId: 0, acpiId: 0 }),
-      ).toBe('0');
-      return dom0.got(platform.pcpuInfo).u;
+      expect(ask(XENPF.get_cpuinfo, platform.pcpuInfo, { ...platform.pcpuInfo.zero(), xenCpuid })).toBe('0');
+      return dom0.got(platform.pcpuInfo, UNION);
     };
     expect(info(1)).toMatchObject({ maxPresent: 1, flags: 1, apicId: 1, acpiId: 1 });
     expect(info(2)).toMatchObject({ maxPresent: 1, flags: 4 });
   });
 
   it('has no disks of a BIOS to tell of, and a keyboard', () => {
+    const firmwareInfo = struct('firmware', { type: u32, index: u32, kbdShiftFlags: u8 });
     const firmware = (type: number, index: number) =>
-      ask(platform.firmwareInfo, XENPF.firmware_info, { type, index, kbdShiftFlags: 0xff });
-    expect([firmware(1, 0), firmware(2, 0), firmware(3, 0), firmware(9, 0)]).toEqual([
-      '-ESRCH',
-      '-ESRCH',
-      '-ESRCH',
-      '-EINVAL',
-    ]);
+      ask(XENPF.firmware_info, firmwareInfo, { type, index, kbdShiftFlags: 0xff });
+    const all = [1, 2, 3, 9].map(type => firmware(type, 0));
+    expect(all).toEqual(['-ESRCH', '-ESRCH', '-ESRCH', '-EINVAL']);
     expect(firmware(5, 0)).toBe('0');
-    expect(dom0.got(platform.firmwareInfo).u.kbdShiftFlags).toBe(0);
+    expect(dom0.got(firmwareInfo, UNION).kbdShiftFlags).toBe(0);
   });
 
   it('switches the machine off by ACPI, and by the shutdown of the domain', () => {
     const sleep = (sleepState: number) =>
-      ask(platform.enterAcpiSleep, XENPF.enter_acpi_sleep, { valA: 0, valB: 0, sleepState, flags: 0 });
+      ask(XENPF.enter_acpi_sleep, platform.enterAcpiSleep, { valA: 0, valB: 0, sleepState, flags: 0 });
     expect(sleep(3)).toBe('-EINVAL');
     expect(machine.ends).toEqual([]);
     expect(sleep(5)).toBe('0');
@@ -256,8 +262,109 @@ describe('platform_op', () => {
   });
 
   it('answers tools of another version by EACCES', () => {
-    const pointer = dom0.put(platform.xenPlatformOp, [{ cmd: 50, interfaceVersion: 1, u: new Uint8Array(128) }]);
-    expect(dom0.try('platform_op', pointer)).toBe('-EACCES');
+    expect(ask(XENPF.firmware_info, u32, 0, dom0, 1)).toBe('-EACCES');
+  });
+});
+
+describe('sysctl and domctl', () => {
+  const head = struct('head', { cmd: u32, interfaceVersion: u32, domain: u16 });
+  const VERSION = 0x15;
+  const sysctl = <T>(cmd: number, type: Type<T>, u: T, guest = dom0, interfaceVersion = VERSION): string => {
+    const pointer = guest.put(head, [{ cmd, interfaceVersion, domain: 0 }]);
+    guest.put(type, [u], 8);
+    return guest.try('sysctl', pointer);
+  };
+  const domctl = <T>(cmd: number, domain: number, type: Type<T>, u: T, guest = dom0): string => {
+    const pointer = guest.put(head, [{ cmd, interfaceVersion: VERSION, domain }]);
+    guest.put(type, [u], 16);
+    return guest.try('domctl', pointer);
+  };
+
+  it('describes the host', () => {
+    expect(sysctl(SYSCTL.physinfo, sys.physinfo, sys.physinfo.zero())).toBe('0');
+    const { frames } = machine.host.hypervisor;
+    expect(dom0.got(sys.physinfo, 8)).toMatchObject({
+      ...{ threadsPerCore: 1, coresPerSocket: 2, nrCpus: 2, maxCpuId: 1, nrNodes: 1, maxNodeId: 0 },
+      ...{ totalPages: BigInt(frames.count), freePages: BigInt(frames.free), maxMfn: BigInt(frames.count - 1) },
+    });
+    expect(sysctl(SYSCTL.sched_id, sys.schedId, { schedId: 0 })).toBe('0');
+    expect(dom0.got(sys.schedId, 8).schedId).toBe(6);
+  });
+
+  it('lists domains from an id on', () => {
+    const guest = machine.host.guest({ id: 5 });
+    guest.domain.pauseCount = 1;
+    const list = (firstDomain: number, maxDomains: number) => {
+      const request = { firstDomain, maxDomains, buffer: dom0.va(6), numDomains: 0 };
+      expect(sysctl(SYSCTL.getdomaininfolist, sys.getdomaininfolist, request)).toBe('0');
+      return dom0.got(sys.getdomaininfolist, 8).numDomains;
+    };
+    expect(list(0, 10)).toBe(2);
+    const at = machine.host.memory.frameOffset(dom0.mfns[6]);
+    const read = (i: number) =>
+      dom.getdomaininfo.read(machine.host.memory.view, at + i * dom.getdomaininfo.size(64), 64);
+    expect(read(0)).toMatchObject({ domain: 0, maxVcpuId: 0 });
+    expect(read(1)).toMatchObject({ domain: 5, totPages: 64n });
+    expect(read(1).flags & 8).toBe(8);
+    expect(list(1, 10)).toBe(1);
+    expect(list(0, 1)).toBe(1);
+    expect(list(6, 10)).toBe(0);
+  });
+
+  it('finds the next domain by domctl, and says ESRCH behind the last', () => {
+    machine.host.guest({ id: 5 });
+    expect(domctl(DOMCTL.getdomaininfo, 1, dom.getdomaininfo, dom.getdomaininfo.zero())).toBe('0');
+    expect(dom0.got(dom.getdomaininfo, 16).domain).toBe(5);
+    expect(dom0.got(head).domain).toBe(5);
+    expect(domctl(DOMCTL.getdomaininfo, 6, dom.getdomaininfo, dom.getdomaininfo.zero())).toBe('-ESRCH');
+  });
+
+  it('pauses and unpauses others, as often as it is asked', () => {
+    const { domain } = machine.host.guest({ id: 5 });
+    const no = struct('nothing', { pad: u32 });
+    for (let i = 0; i < 2; i++) expect(domctl(DOMCTL.pausedomain, 5, no, { pad: 0 })).toBe('0');
+    expect(domain.pauseCount).toBe(2);
+    for (let i = 0; i < 2; i++) expect(domctl(DOMCTL.unpausedomain, 5, no, { pad: 0 })).toBe('0');
+    expect(domctl(DOMCTL.unpausedomain, 5, no, { pad: 0 })).toBe('-EINVAL');
+    expect(domctl(DOMCTL.pausedomain, 0, no, { pad: 0 })).toBe('-EINVAL');
+    expect(domctl(DOMCTL.pausedomain, 9, no, { pad: 0 })).toBe('-ESRCH');
+  });
+
+  it('tells of vCPUs and where they may run', () => {
+    expect(domctl(DOMCTL.getvcpuinfo, 0, dom.getvcpuinfo, dom.getvcpuinfo.zero())).toBe('0');
+    expect(dom0.got(dom.getvcpuinfo, 16)).toMatchObject({ running: 1, cpu: 0 });
+    expect(domctl(DOMCTL.getvcpuinfo, 0, dom.getvcpuinfo, { ...dom.getvcpuinfo.zero(), vcpu: 7 })).toBe('-EINVAL');
+    const bitmap = { bitmap: dom0.va(6), nrBits: 16 };
+    const request = { vcpu: 0, flags: 1, cpumapHard: bitmap, cpumapSoft: { bitmap: 0n, nrBits: 0 } };
+    expect(domctl(DOMCTL.getvcpuaffinity, 0, dom.vcpuaffinity, request)).toBe('0');
+    expect(dom0.peek(6, 0) & 0xffffn).toBe(3n);
+  });
+
+  it('reads the messages in parts, and dumps state for a debug key', () => {
+    machine.host.hypervisor.log('(XEN) something');
+    const key = dom0.put(u8, ['q'.charCodeAt(0)], 512);
+    expect(sysctl(SYSCTL.debug_keys, sys.debugKeys, { keys: key, nrKeys: 1 })).toBe('0');
+    let text = '';
+    for (let index = 0, got = 1; got > 0; ) {
+      const request = { ...sys.readconsole.zero(), incremental: 1, index, buffer: dom0.va(6), count: 100 };
+      expect(sysctl(SYSCTL.readconsole, sys.readconsole, request)).toBe('0');
+      ({ index, count: got } = dom0.got(sys.readconsole, 8));
+      const at = machine.host.memory.frameOffset(dom0.mfns[6]);
+      text += new TextDecoder().decode(machine.host.memory.u8.slice(at, at + got));
+    }
+    expect(text).toContain('(XEN) something\n');
+    expect(text).toContain("(XEN) 'q' pressed -> dump domain (and guest debug) info\n");
+    expect(text).toContain('(XEN) General information for domain 0:\n');
+  });
+
+  it('is for the control domain, of tools of our version', () => {
+    const guest = machine.host.guest({ id: 5 });
+    expect(sysctl(SYSCTL.physinfo, sys.physinfo, sys.physinfo.zero(), guest)).toBe('-EPERM');
+    expect(sysctl(SYSCTL.physinfo, sys.physinfo, sys.physinfo.zero(), guest, 0x14)).toBe('-EACCES');
+    expect(domctl(DOMCTL.getdomaininfo, 0, dom.getdomaininfo, dom.getdomaininfo.zero(), guest)).toBe('-EPERM');
+    for (const cmd of [DOMCTL.pausedomain, DOMCTL.getvcpuinfo, DOMCTL.createdomain, DOMCTL.destroydomain]) {
+      expect(domctl(cmd, 0, u32, 0, guest)).toBe('-EPERM');
+    }
   });
 });
 

@@ -302,8 +302,8 @@ describe("the control domain's calls", () => {
 
   it('say clearly that they are not built', () => {
     const dom0 = host.domain({ id: 0, isPrivileged: true });
-    expect(control(35, 3, 0x15, 0, dom0.vcpus[0])).toBe(E.NOSYS);
-    expect(host.log.at(-1)).toBe('(XEN) d0: sysctl 3 is not built yet');
+    expect(control(35, 27, 0x15, 0, dom0.vcpus[0])).toBe(E.NOSYS);
+    expect(host.log.at(-1)).toBe('(XEN) d0: sysctl livepatch_op is not built yet');
   });
 
   it('the rest answers as a Xen of the usual build', () => {

@@ -127,8 +127,8 @@ describe.concurrent('PV disks', { timeout: 900_000 }, () => {
       /xvda: flush diskcache: enabled; persistent grants: enabled; indirect descriptors: enabled/,
     );
     expect(isGone).toBe(true);
-    const sizes = witness.report.blockDevices.map(({ name, sectors }) => [name, sectors]);
-    expect(sizes).toEqual([
+    const sizes = witness.report.blockDevices.map(({ name, sectors }) => [name, sectors] as const);
+    expect(sizes.sort(([x], [y]) => x.localeCompare(y))).toEqual([
       ['xvda', 32768],
       ['xvdb', 4096],
       ['xvdd', 6144],

@@ -83,7 +83,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     this.live = new CpuState(memory.memory.buffer, STATE);
     const breakpoints = new Breakpoints(this.live);
     this.instruction = new CurrentInstruction(this.live, memory);
-    this.mmu = new Mmu(memory);
+    this.mmu = new Mmu(memory, breakpoints);
     this.data = new DataAccess(this.live, memory, this.mmu, breakpoints, this);
     this.linear = new LinearMemory(memory, this.mmu, breakpoints, this);
     const table = createEncodingTable();

@@ -6,12 +6,12 @@ import type { Breakpoints } from '../breakpoints.ts';
 import type { CurrentInstruction } from '../current-instruction.ts';
 import { GuestFault, Vector } from '../exits.ts';
 import { HINT_GENERAL, HINT_STACK } from '../interp/record.ts';
-import { FRAME_FLAGS, FRAME_SIZE, FrameFlag, S } from '../layout.ts';
+import { FRAME_SIZE, S } from '../layout.ts';
 import type { EngineMemory, Mfn } from '../memory.ts';
 import { NOT_RAM } from '../physical-map.ts';
 import type { CpuState } from '../state.ts';
 import type { Bus, ProtectedStore } from '../types.ts';
-import { highHalf, isCanonicalHalf, joinHalves, lowHalf } from './linear.ts';
+import { highHalf, inOnePage, isCanonicalHalf, lowHalf } from './linear.ts';
 import type { Mmu } from './mmu.ts';
 import { AccessKind, PageFault } from './paging.ts';
 
@@ -24,8 +24,6 @@ export interface Surroundings {
   /** Throws RunAlone where the instruction that runs now is one of several. */
   requireAlone(): void;
 }
-
-const inOnePage = (linear: bigint, bytes: number): boolean => Number(linear & 0xfffn) + bytes <= FRAME_SIZE;
 
 export class DataAccess {
   private readonly state: CpuState;
@@ -49,18 +47,7 @@ export class DataAccess {
     const { paging, user } = this.mmu;
     if (!isCanonicalHalf(hi) || (lo & 0xfff) + bytes > FRAME_SIZE || this.mmu.alignment) return 0;
     if (!paging.walk(lo, hi, kind, user)) return 0;
-    const { mfn } = paging;
-    if (mfn === NOT_RAM) return 0;
-    return this.cache(lo, hi, kind, mfn) ? (this.memory.frameOffset(mfn) + (lo & 0xfff)) | 0 : 0;
-  }
-
-  /** Puts a translation into the TLB, if every access through it may go unseen. */
-  private cache(lo: number, hi: number, kind: number, mfn: Mfn): boolean {
-    if (this.mmu.alignment) return false;
-    if (kind === AccessKind.write && this.memory.u8[FRAME_FLAGS + mfn] & FrameFlag.code) return false;
-    if (this.breakpoints.watching && this.breakpoints.watchesPage(joinHalves(lo, hi))) return false;
-    this.mmu.tlb.fill(kind, lo, hi, this.memory.frameOffset(mfn), mfn, this.mmu.paging.global);
-    return true;
+    return this.mmu.keep(lo, hi, kind) ? (this.memory.frameOffset(paging.mfn) + (lo & 0xfff)) | 0 : 0;
   }
 
   /**
@@ -178,7 +165,7 @@ export class DataAccess {
       this.deviceAddress = BigInt(gfn) * 4096n + (linear & 0xfffn);
       return -1;
     }
-    this.cache(lo, hi, kind, mfn);
+    this.mmu.keep(lo, hi, kind);
     return this.memory.frameOffset(mfn) + (lo & 0xfff);
   }
 

@@ -6,12 +6,14 @@ import type { EngineMemory } from '../memory.ts';
 import { NOT_RAM } from '../physical-map.ts';
 import type { Access } from '../types.ts';
 import type { Surroundings } from './data-access.ts';
-import { highHalf, lowHalf } from './linear.ts';
+import { highHalf, inOnePage, lowHalf } from './linear.ts';
 import type { Mmu } from './mmu.ts';
 import { AccessKind } from './paging.ts';
 
 /** What bytes read as where there is no RAM. */
 const OPEN_BUS = 0xff;
+/** Fewer bytes are copied one by one: that is cheaper than a view. */
+const FEW = 16;
 
 export class LinearMemory {
   private readonly memory: EngineMemory;
@@ -38,27 +40,41 @@ export class LinearMemory {
       if (cached) return cached;
     }
     if (!paging.walk(lo, hi, kind, access.user)) throw new GuestFault(Vector.PF, paging.errorCode, linear);
+    if (access.user === user) this.mmu.keep(lo, hi, kind);
     return paging.mfn === NOT_RAM ? -1 : this.memory.frameOffset(paging.mfn) + (lo & 0xfff);
   }
 
   /** See Processor.readLinear. */
   read(linear: bigint, into: Uint8Array, access: Access = { write: false, user: this.mmu.user, operand: true }): void {
     if (this.breakpoints.watching) this.breakpoints.note(linear, into.length, false);
-    this.eachPage(linear, into.length, access, (host, at, length) => {
-      if (host < 0) into.fill(OPEN_BUS, at, at + length);
-      else into.set(this.memory.u8.subarray(host, host + length), at);
-    });
+    if (into.length === 0) return;
+    if (inOnePage(linear, into.length)) this.copyOut(this.translate(linear, access), into, 0, into.length);
+    else this.eachPage(linear, into.length, access, (host, at, length) => this.copyOut(host, into, at, length));
   }
 
   /** See Processor.writeLinear. */
   write(linear: bigint, from: Uint8Array, access: Access = { write: true, user: this.mmu.user, operand: true }): void {
     if (this.breakpoints.watching) this.breakpoints.note(linear, from.length, true);
-    this.eachPage(linear, from.length, access.write ? access : { ...access, write: true }, (host, at, length) => {
-      if (host < 0) return;
-      const ram = host - this.memory.ramBase;
-      this.surroundings.wroteFrame(ram >>> 12, ram & 0xfff, length);
-      this.memory.u8.set(from.subarray(at, at + length), host);
-    });
+    if (from.length === 0) return;
+    const writing = access.write ? access : { ...access, write: true };
+    if (inOnePage(linear, from.length)) this.copyIn(this.translate(linear, writing), from, 0, from.length);
+    else this.eachPage(linear, from.length, writing, (host, at, length) => this.copyIn(host, from, at, length));
+  }
+
+  /** Bytes [at, at + length) of the buffer from engine memory; host < 0: there is no RAM. */
+  private copyOut(host: number, into: Uint8Array, at: number, length: number): void {
+    const { u8 } = this.memory;
+    if (host < 0) into.fill(OPEN_BUS, at, at + length);
+    else if (length > FEW) into.set(u8.subarray(host, host + length), at);
+    else for (let i = 0; i < length; i++) into[at + i] = u8[host + i];
+  }
+
+  private copyIn(host: number, from: Uint8Array, at: number, length: number): void {
+    if (host < 0) return;
+    const { u8, ramBase } = this.memory;
+    this.surroundings.wroteFrame((host - ramBase) >>> 12, (host - ramBase) & 0xfff, length);
+    if (length > FEW) u8.set(from.subarray(at, at + length), host);
+    else for (let i = 0; i < length; i++) u8[host + i] = from[at + i];
   }
 
   /** See Processor.fetch. */

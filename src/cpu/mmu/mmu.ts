@@ -1,9 +1,11 @@
 // The memory management unit: the address space that is current, walks of its tables, and the TLB bank that keeps what they found.
+import type { Breakpoints } from '../breakpoints.ts';
 import { GuestFault, Vector } from '../exits.ts';
+import { FRAME_FLAGS, FrameFlag } from '../layout.ts';
 import type { EngineMemory } from '../memory.ts';
-import type { PhysicalMap } from '../physical-map.ts';
+import { NOT_RAM, type PhysicalMap } from '../physical-map.ts';
 import { highHalf, isCanonicalHalf, joinHalves, lowHalf } from './linear.ts';
-import { Paging } from './paging.ts';
+import { AccessKind, Paging } from './paging.ts';
 import { TlbBanks } from './tlb.ts';
 
 /** Bits that a physical address can have. */
@@ -17,7 +19,12 @@ export class Mmu {
   /** User code asked for alignment faults (CR0.AM, RFLAGS.AC): nothing goes into the TLB, so that every access is looked at. */
   alignment = false;
 
-  constructor(memory: EngineMemory) {
+  private readonly memory: EngineMemory;
+  private readonly breakpoints: Breakpoints;
+
+  constructor(memory: EngineMemory, breakpoints: Breakpoints) {
+    this.memory = memory;
+    this.breakpoints = breakpoints;
     this.tlb = new TlbBanks(memory);
     this.paging = new Paging(memory);
   }
@@ -27,6 +34,17 @@ export class Mmu {
     if (!this.paging.walk(lo, hi, kind, this.user)) {
       throw new GuestFault(Vector.PF, this.paging.errorCode, joinHalves(lo, hi));
     }
+  }
+
+  /** Puts what the last walk found, for the running code, into the TLB, if every access through it may go unseen. */
+  keep(lo: number, hi: number, kind: number): boolean {
+    const { memory, breakpoints } = this;
+    const { mfn, global } = this.paging;
+    if (this.alignment || mfn === NOT_RAM) return false;
+    if (kind === AccessKind.write && memory.u8[FRAME_FLAGS + mfn] & FrameFlag.code) return false;
+    if (breakpoints.watching && breakpoints.watchesPage(joinHalves(lo, hi))) return false;
+    this.tlb.fill(kind, lo, hi, memory.frameOffset(mfn), mfn, global);
+    return true;
   }
 
   /** Throws GuestFault (the vector, with error code 0) where the paging mode wants canonical addresses and this is none. */

@@ -31,6 +31,11 @@ interface Bank {
   generation: number;
   /** Nothing was filled since the last flush. */
   empty: boolean;
+  /** Where entries that are not global were put since the last time that such were dropped; more than fit are not listed. */
+  local: Int32Array;
+  locals: number;
+  /** Code was among them. */
+  localCode: boolean;
   /** Pages that jump cache entries of one generation may lead into: a filter by page number. */
   jumpPages: Uint8Array;
   jumpPagesGeneration: number;
@@ -45,6 +50,8 @@ const TABLES: Record<number, { offset: number; entries: number }> = {
 /** A tag that no page has: its low bits are set. */
 const NO_TAG = -1;
 const JUMP_PAGES = 1024;
+/** Dropping more entries than this goes through the whole bank. */
+const LISTED = 256;
 /** More changed frames than this are not looked for one by one: everything is dropped. */
 const MANY_CHANGES = 12;
 
@@ -72,6 +79,9 @@ export class TlbBanks {
         used: 0,
         generation: this.nextGeneration(),
         empty: true,
+        local: new Int32Array(LISTED),
+        locals: 0,
+        localCode: false,
         jumpPages: new Uint8Array(JUMP_PAGES),
         jumpPagesGeneration: 0,
       });
@@ -118,6 +128,8 @@ export class TlbBanks {
     if (bank.empty) return;
     this.i32.fill(NO_TAG, bank.address >> 2, (bank.address + TLB_BANK_SIZE) >> 2);
     bank.empty = true;
+    bank.locals = 0;
+    bank.localCode = false;
     bank.generation = this.nextGeneration();
   }
 
@@ -140,11 +152,17 @@ export class TlbBanks {
 
   private dropLocal(bank: Bank): void {
     const { i32 } = this;
-    const end = (bank.address + TLB_BANK_SIZE) >> 2;
-    for (let at = bank.address >> 2; at < end; at += TLB_ENTRY_SIZE >> 2) {
+    const drop = (at: number): void => {
       if (i32[at + 3] === 0) i32[at] = i32[at + 1] = NO_TAG;
+    };
+    if (bank.locals <= LISTED) for (let i = 0; i < bank.locals; i++) drop(bank.local[i]);
+    else {
+      const end = (bank.address + TLB_BANK_SIZE) >> 2;
+      for (let at = bank.address >> 2; at < end; at += TLB_ENTRY_SIZE >> 2) drop(at);
     }
-    bank.generation = this.nextGeneration();
+    if (bank.localCode) bank.generation = this.nextGeneration();
+    bank.locals = 0;
+    bank.localCode = false;
   }
 
   /** Fills the current bank. `host` is the engine-memory address of the frame. */
@@ -156,9 +174,17 @@ export class TlbBanks {
     this.i32[at + 1] = hi;
     this.i32[at + 2] = host - page;
     this.i32[at + 3] = global ? 1 : 0;
+    if (!global) this.noteLocal(at, kind === AccessKind.execute);
     this.memory.u8[FRAME_FLAGS + mfn] |=
       kind === AccessKind.write ? FrameFlag.cached | FrameFlag.writeCached : FrameFlag.cached;
     this.current.empty = false;
+  }
+
+  private noteLocal(at: number, code: boolean): void {
+    const bank = this.current;
+    if (bank.locals < LISTED) bank.local[bank.locals] = at;
+    if (bank.locals <= LISTED) bank.locals++;
+    if (code) bank.localCode = true;
   }
 
   /** Engine-memory address for a linear address that the current bank translates, or 0. */

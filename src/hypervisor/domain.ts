@@ -134,6 +134,7 @@ export class Domain {
   shutDown(code: number): void {
     if (this.shutdown) return;
     this.shutdown = { code: this.shutdownCode ?? code };
+    this.hvm?.clock.stop();
     const { loaded } = this.hypervisor;
     if (this.shutdown.code === ShutdownReason.crash && !this.crashRecord && loaded?.domain === this) {
       this.crashRecord = captureCrash(loaded, null);

@@ -114,6 +114,7 @@ export class Hypervisor {
     if (domain.isDying) return;
     domain.shutdown ??= { code: ShutdownReason.poweroff };
     domain.isDying = true;
+    domain.hvm?.clock.stop();
     for (const vcpu of domain.vcpus) vcpu.time.destroy();
     domain.watchdogs.destroy();
     domain.events.destroy();

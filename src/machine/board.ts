@@ -7,7 +7,7 @@ import type { AcpiMachine } from './acpi/description.ts';
 import { AcpiPm, GPE0_LENGTH, PM_LENGTH } from './acpi/pm.ts';
 import { acpiTables } from './acpi/tables.ts';
 import { PlatformBus } from './bus.ts';
-import { type RegisterSpace, unconnected } from './chip.ts';
+import { type ChipClock, type RegisterSpace, unconnected } from './chip.ts';
 import { InterruptBus } from './interrupts/interrupt-bus.ts';
 import { IrqWiring, ISA_OVERRIDES, pciLink, swizzledGsi } from './interrupts/irq-wiring.ts';
 import { I8042 } from './legacy/i8042.ts';
@@ -21,7 +21,6 @@ import type { PciFunction } from './pci/function.ts';
 import { PhysicalMemory } from './physical-memory.ts';
 import { Uart16550 } from './serial/uart-16550.ts';
 import { type SmbiosIdentity, smbiosProcessor, smbiosTables } from './smbios.ts';
-import type { Clock } from './time/clock.ts';
 import { cmosMemory } from './timers/cmos-memory.ts';
 import { CmosRtc } from './timers/cmos-rtc.ts';
 import { HPET_LENGTH, Hpet } from './timers/hpet.ts';
@@ -41,7 +40,7 @@ export interface BoardIdentity {
 export interface BoardOptions {
   processor: Processor;
   memory: EngineMemory;
-  clock: Clock;
+  clock: ChipClock & { /** Nanoseconds since 1970 at system time 0. */ readonly wallClockAtBoot: bigint };
   layout: MemoryLayout;
   /** Which machine frames the RAM is; by default the first ones, in order. */
   map?: PhysicalMap;

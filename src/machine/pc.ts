@@ -6,8 +6,10 @@ import { LocalApic } from './interrupts/local-apic.ts';
 import { ProcessorBus } from './interrupts/processor-bus.ts';
 import { LogicalProcessor } from './processor/logical-processor.ts';
 import { MachineRegisters } from './processor/msrs.ts';
+import type { Clock } from './time/clock.ts';
 
 export interface PcOptions extends BoardOptions {
+  clock: Clock;
   cpus: number;
 }
 

@@ -4,6 +4,7 @@ import { HVM_PARAM } from '../../abi/xen/hvm.ts';
 import { type Domain, ShutdownReason } from '../domain.ts';
 import { XenError } from '../errors.ts';
 import { writeWallclock } from '../time/time-info.ts';
+import { GuestClock } from './guest-clock.ts';
 import { HvmParams } from './params.ts';
 import { Physmap } from './physmap.ts';
 import { Upcalls } from './upcalls.ts';
@@ -11,6 +12,8 @@ import { Upcalls } from './upcalls.ts';
 export class HvmDomain {
   readonly physmap: Physmap;
   readonly params = new HvmParams();
+  /** What the domain's chips and local APICs count time by. */
+  readonly clock: GuestClock;
   readonly upcalls: Upcalls;
   /** Size of a long in shared_info and vcpu_info: that of the code which set up event channels. */
   sharedInfoWidth: Abi = 64;
@@ -20,6 +23,7 @@ export class HvmDomain {
 
   constructor(domain: Domain) {
     this.domain = domain;
+    this.clock = new GuestClock(domain.hypervisor.clock);
     this.physmap = new Physmap(domain);
     this.upcalls = new Upcalls(domain);
     this.params.poke(HVM_PARAM.triple_fault_reason, BigInt(ShutdownReason.reboot));

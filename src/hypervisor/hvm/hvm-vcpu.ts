@@ -51,7 +51,7 @@ export class HvmVcpu implements UpcallTarget {
       id: apicIdOf(vcpu.id),
       bootstrap: vcpu.id === 0,
       kind: apicKindOf(processor.model),
-      clock,
+      clock: domain.hvm!.clock,
       tsc: () => this.logical.tsc,
       tscHz: clock.tscHz,
       bus: interrupts,

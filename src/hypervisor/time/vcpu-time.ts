@@ -1,6 +1,7 @@
 // All that a vCPU has of time: its periodic, singleshot and poll timers, its run states, and the areas that it registered for them.
 // Source: xen/include/public/vcpu.h; behaviour of xen/common/sched.
 import { vcpuRunstateInfo } from '../../abi/xen/vcpu.ts';
+import { S } from '../../cpu/layout.ts';
 import type { Timer } from '../../machine/time/timers.ts';
 import { XenError } from '../errors.ts';
 import { Virq } from '../events/virq.ts';
@@ -177,7 +178,9 @@ export class VcpuTime {
     const { info, domain } = this.vcpu;
     const { clock, memory } = domain.hypervisor;
     if (!info.exists) return;
-    if (writeTimeInfo(memory.view, info.timeAt, clock, 0n, force)) this.writeTimeArea(through);
+    // An HVM guest may set its TSC; a PV guest's is the host's.
+    const tscOffset = domain.isPv ? 0n : this.vcpu.cpu.get(S.tscOffset);
+    if (writeTimeInfo(memory.view, info.timeAt, clock, tscOffset, force)) this.writeTimeArea(through);
   }
 
   private idleState(): number {

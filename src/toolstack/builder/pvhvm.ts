@@ -52,7 +52,7 @@ export function buildPvHvm(domain: Domain, options: PvHvmBuildOptions): Board {
   const board = new Board({
     processor: hypervisor.processor,
     memory: hypervisor.memory,
-    clock: hypervisor.clock,
+    clock: hvm.clock,
     layout: layOutMemory({ ramBytes: pages * PAGE, ...PCI_HOLE, reserved: [...PCI_HOLE.reserved, RESERVED] }),
     map: hvm.physmap.map,
     identity: {

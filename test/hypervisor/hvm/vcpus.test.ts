@@ -199,3 +199,12 @@ describe('upcalls', () => {
     expect([guest.hvm.sharedInfoWidth, guest.domain.width]).toEqual([32, 32]);
   });
 });
+
+it('shows the guest’s own TSC in its time info', () => {
+  const [vcpu] = guest.domain.vcpus;
+  const { view } = host.memory;
+  const stamp = (): bigint => view.getBigUint64(vcpu.info.timeAt + 8, true);
+  vcpu.cpu.set(S.tscOffset, 0x123456789n);
+  vcpu.time.scheduledIn();
+  expect(stamp()).toBe(0x123456789n);
+});

@@ -2,8 +2,9 @@
 
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { openDisk } from '../platform/node/disks.ts';
+import { nodeSockets } from '../platform/node/sockets.ts';
 import type { BootRequest } from '../report/boot.ts';
-import { startOnHost } from '../report/host-boot.ts';
+import { type Surroundings, startOnHost } from '../report/host-boot.ts';
 import { type BootObserver, type BootOptions, type Progress, runBoot } from '../report/run-boot.ts';
 import { unrunResult } from '../report/unrun.ts';
 import type { Result } from '../report/verdict.ts';
@@ -51,6 +52,11 @@ export const bootInWorker: Boot = (request, { observer = {}, ...options }, trans
     worker.on('exit', code => failed(`the host ended by itself (${code})`));
   });
 
+function surroundingsOf({ net }: BootRequest): Surroundings {
+  if (net !== 'user') return { openDisk };
+  return { openDisk, networks: { vifs: [{}], user: wake => ({ sockets: nodeSockets(wake) }) } };
+}
+
 async function work({ request, options }: Task): Promise<void> {
   const post = (message: Message) => parentPort!.postMessage(message);
   const observer: BootObserver = {
@@ -60,7 +66,7 @@ async function work({ request, options }: Task): Promise<void> {
   };
   post({
     kind: 'result',
-    result: await runBoot(request, asked => startOnHost(asked, { openDisk }), { ...options, observer }),
+    result: await runBoot(request, asked => startOnHost(asked, surroundingsOf(asked)), { ...options, observer }),
   });
 }
 

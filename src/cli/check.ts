@@ -17,9 +17,10 @@ import { ImageError, type KernelImage } from '../toolstack/image/index.ts';
 import { imageModes, type Mode } from '../toolstack/image/modes.ts';
 import type { KernelModule } from '../toolstack/image/modules.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
+import type { Action } from '../toolstack/init/script.ts';
 import { openLogs } from './boot-logs.ts';
 import { type Boot, bootInWorker } from './boot-worker.ts';
-import { DriverSource } from './drivers.ts';
+import { DriverSource, devicesOf } from './drivers.ts';
 import { groupFiles, type ImageFiles, loadFiles } from './images.ts';
 import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
@@ -41,7 +42,11 @@ export async function check(
   const groups = groupFiles(paths);
   const matrix = new Matrix(
     options,
-    new InitramfsSource({ initrd: options.initrd, modules: options.modules }),
+    new InitramfsSource({
+      initrd: options.initrd,
+      modules: options.modules,
+      ...(options.net === 'user' ? { actions: [CHECK_NETWORK] } : {}),
+    }),
     io,
     boot,
   );
@@ -78,6 +83,15 @@ function report(results: readonly Result[], options: CheckOptions, io: Io): void
   }
 }
 
+/** What init does with a network device: the addresses are those of the user-mode network. */
+const CHECK_NETWORK: Action = {
+  do: 'network',
+  name: 'eth0',
+  address: '10.0.2.15',
+  netmask: '255.255.255.0',
+  gateway: '10.0.2.2',
+};
+
 /** Kernels times modes, some at a time; results keep the order of the command line. */
 class Matrix {
   private readonly options: CheckOptions;
@@ -110,7 +124,9 @@ class Matrix {
       const { can, reason } = able[mode];
       return { mode, why: can ? notBuilt(mode) : reason };
     });
-    const drivers = new DriverSource({ ...image, modules }, this.options.disk.length > 0 ? ['disk'] : []);
+    const { disk, net } = this.options;
+    const devices = devicesOf({ hasDisk: disk.length > 0, hasNetwork: net === 'user' });
+    const drivers = new DriverSource({ ...image, modules }, devices);
     const last = reasons.findLast(({ why }) => why === null)?.mode;
     for (const { mode, why } of reasons) {
       if (why === null) await this.start(files, image, mode, await drivers.for(mode), mode === last);
@@ -169,6 +185,7 @@ class Matrix {
       clock: options.clock,
       // Boots run beside one another: none may write to what others read.
       disks: options.disk.map(disk => ({ ...disk, isOverlay: true })),
+      ...(options.net === undefined ? {} : { net: options.net }),
     };
     const how = {
       goal: this.goal(),

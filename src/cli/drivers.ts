@@ -6,6 +6,10 @@ import type { KernelModule } from '../toolstack/image/modules.ts';
 
 export type Device = 'disk' | 'network';
 
+export function devicesOf({ hasDisk, hasNetwork }: { hasDisk: boolean; hasNetwork: boolean }): Device[] {
+  return [...(hasDisk ? ['disk' as const] : []), ...(hasNetwork ? ['network' as const] : [])];
+}
+
 /** Reads each set once: a package takes seconds to go through. */
 export class DriverSource {
   private readonly image: Pick<KernelImage, 'config' | 'modules'>;

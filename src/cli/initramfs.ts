@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { readFile, walkTree } from '../platform/node/files.ts';
 import type { KernelModule } from '../toolstack/image/modules.ts';
 import { builtinInitramfs } from '../toolstack/init/initramfs.ts';
+import type { Action } from '../toolstack/init/script.ts';
 import { concatBytes } from '../util/bytes.ts';
 import { CpioWriter } from '../util/cpio.ts';
 import { UsageError } from './usage-error.ts';
@@ -16,6 +17,8 @@ export interface InitramfsOptions {
   readonly modules: string | undefined;
   /** What the built-in init runs instead of its report. */
   readonly command?: readonly string[];
+  /** What it does before its report. */
+  readonly actions?: readonly Action[];
 }
 
 /** Where the built-in init stands beside a user's own initramfs. */
@@ -55,9 +58,14 @@ export class InitramfsSource {
   }
 
   private make(bits: 32 | 64, drivers: readonly KernelModule[]): Initramfs {
-    const { initrd, command } = this.options;
+    const { initrd, command, actions = [] } = this.options;
     if (initrd === undefined) {
-      const builtin = builtinInitramfs({ bits, modules: drivers, ...(command === undefined ? {} : { command }) });
+      const builtin = builtinInitramfs({
+        bits,
+        modules: drivers,
+        actions,
+        ...(command === undefined ? {} : { command }),
+      });
       return { bytes: concatBytes([...this.users, builtin]), append: '' };
     }
     if (command === undefined) return { bytes: concatBytes([...this.users]), append: '' };

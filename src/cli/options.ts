@@ -24,6 +24,7 @@ export interface MachineOptions {
 
 export interface CheckOptions extends MachineOptions {
   readonly modes: readonly Mode[];
+  readonly net?: 'user' | 'none';
   readonly jobs: number;
   readonly expect?: RegExp;
   readonly ktap?: boolean;
@@ -77,6 +78,12 @@ export function addCheckOptions(command: Command): Command {
       new Option('--modes <list>', `modes to boot in, of ${MODES.join(',')}`)
         .argParser(modeList)
         .default([...MODES], 'all'),
+    )
+    .addOption(
+      new Option('--net <kind>', 'user: a network device, whose driver has to reach the router').choices([
+        'user',
+        'none',
+      ]),
     )
     .option('--expect <regex>', 'a console line that is a pass (instead of the report of the built-in init)', pattern)
     .option('--jobs <n>', 'boots at the same time', integer('jobs', 1, 256), availableParallelism())

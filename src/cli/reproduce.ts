@@ -11,6 +11,7 @@ export function reproduceCommand(files: readonly string[], mode: Mode, options: 
   add('initrd', options.initrd);
   add('modules', options.modules);
   for (const { text } of options.disk) add('disk', text);
+  add('net', options.net);
   add('append', options.append, '');
   add('memory', `${options.memory}M`, `${DEFAULTS.memory}M`);
   add('cpus', options.cpus, DEFAULTS.cpus);

@@ -10,7 +10,7 @@ import type { Result } from '../report/verdict.ts';
 import { imageModes } from '../toolstack/image/modes.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
 import { CommandOutput } from './command-output.ts';
-import { DriverSource } from './drivers.ts';
+import { DriverSource, devicesOf } from './drivers.ts';
 import { loadFiles } from './images.ts';
 import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
@@ -41,7 +41,9 @@ export async function run(
   const hasCommand = command.length > 0;
   const { initrd, modules: directory } = options;
   const source = new InitramfsSource({ initrd, modules: directory, ...(hasCommand ? { command } : {}) });
-  const drivers = new DriverSource({ ...image, modules }, options.disk.length > 0 ? ['disk'] : []);
+  const network = networkSetup(options, io);
+  const devices = devicesOf({ hasDisk: options.disk.length > 0, hasNetwork: network.setup.vifs.length > 0 });
+  const drivers = new DriverSource({ ...image, modules }, devices);
   const initramfs = source.for(image.elf.bits, await drivers.for(mode));
   const request = {
     image,
@@ -56,7 +58,6 @@ export async function run(
     disks: options.disk,
   };
   const filter = hasCommand ? new CommandOutput(bytes => io.out(bytes)) : null;
-  const network = networkSetup(options, io);
   let left = false;
   let input: ReturnType<typeof readConsoleInput> | null = null;
   const start = async () => {

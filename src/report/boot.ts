@@ -25,6 +25,8 @@ export interface BootRequest {
   readonly clock: 'virtual' | 'real';
   /** Opened by whoever starts the machine. */
   readonly disks?: readonly DiskSpec[];
+  /** user: a network device with a way out, which its surroundings have. */
+  readonly net?: 'user' | 'none';
 }
 
 export type EndReason =

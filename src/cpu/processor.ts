@@ -65,6 +65,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   cycles: () => bigint = () => this.loop.executed();
   onProtectedStore: ProtectedStore | null = null;
   onTaskPriority: ((priority: number) => void) | null = null;
+  onTscMove: (() => void) | null = null;
 
   /** The parts, for the evaluating back end, tests and profiles. */
   readonly instruction: CurrentInstruction;

@@ -67,6 +67,8 @@ export interface Processor {
   nmiPending: boolean;
   /** MOV to CR8 has set the task priority (0-15, also in S.cr8): whoever has the local APIC hears of it. Called as bus and registers are. */
   onTaskPriority: ((priority: number) => void) | null;
+  /** A write of an MSR has moved the TSC: timers that wait for a value of it come at another time. Called as bus and registers are. */
+  onTscMove: (() => void) | null;
 
   /** Copies a stored vCPU into the live block (and back). Mode and CPL dependent state is recomputed by load(). */
   load(from: CpuState): void;

@@ -59,6 +59,7 @@ export class Pc extends Board {
       isBootProcessor: id === 0,
       onShutdown: () => end('crash', `triple fault on CPU ${id}`),
       onInit: () => apic.init(),
+      onTscMove: () => apic.timer.tscChanged(),
       onFailure: error => end('crash', `the machine failed an assertion: ${String(error)}`),
     });
     if (id === 0) apic.enterVirtualWireMode();

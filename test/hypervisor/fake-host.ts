@@ -123,6 +123,7 @@ export class FakeHost {
       interruptPending: false,
       nmiPending: false,
       onTaskPriority: null,
+      onTscMove: null,
       stop: () => {},
       load: () => {},
       store: () => {},

@@ -39,6 +39,7 @@ export class FakeProcessor implements Processor {
   interruptPending = false;
   nmiPending = false;
   onTaskPriority = null;
+  onTscMove = null;
   root = 0n;
   /** An HVM guest without paging: addresses are physical ones. */
   physical: PhysicalMap | null = null;

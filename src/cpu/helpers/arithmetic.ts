@@ -4,7 +4,7 @@ import { Flag } from '../flags.ts';
 import { R, S, UnitTrap } from '../layout.ts';
 import type { CpuState } from '../state.ts';
 import type { SystemCore, SystemHelper } from './core.ts';
-import { readProcessorMsr, writeProcessorMsr } from './msrs.ts';
+import { movesTsc, readProcessorMsr, writeProcessorMsr } from './msrs.ts';
 
 const PAGE = 4096;
 const RCX_AT = S.gpr + R.rcx * 8;
@@ -157,6 +157,7 @@ export const arithmeticHelpers: Record<string, SystemHelper> = {
     const { gpr } = core.state;
     const index = Number(gpr[R.rcx] & 0xffffffffn);
     const value = ((gpr[R.rdx] & 0xffffffffn) << 32n) | (gpr[R.rax] & 0xffffffffn);
+    if (movesTsc(index)) core.requireAlone();
     if (writeProcessorMsr(core, index, value)) return;
     core.requireAlone();
     core.registers.wrmsr(index, value);

@@ -22,6 +22,7 @@ export interface SystemCore extends HelperCore {
   /** An external interrupt waits. */
   readonly interruptPending: boolean;
   readonly onTaskPriority: ((priority: number) => void) | null;
+  readonly onTscMove: (() => void) | null;
   /** To be called before the platform is: throws RunAlone where the instruction that runs now is one of several. */
   requireAlone(): void;
   /** RIP of the instruction that runs now, and of the one after it. */

@@ -64,9 +64,13 @@ const isTscAdjust = ({ model }: SystemCore, index: number): boolean =>
   index === Msr.TSC_ADJUST && hasFeature(model, 'tsc_adjust');
 
 /** Moves the TSC; IA32_TSC_ADJUST counts it. */
-function moveTsc({ state }: SystemCore, by: bigint): void {
+function moveTsc({ state, onTscMove }: SystemCore, by: bigint): void {
   for (const at of [S.tscOffset, S.tscAdjust]) state.set(at, BigInt.asUintN(64, state.get(at) + by));
+  onTscMove?.();
 }
+
+/** Registers whose writes are the platform's business too. */
+export const movesTsc = (index: number): boolean => index === Msr.TSC || index === Msr.TSC_ADJUST;
 
 const tsc = (core: SystemCore): bigint => BigInt.asUintN(64, core.cycles() + core.state.get(S.tscOffset));
 

@@ -73,6 +73,7 @@ export class HvmVcpu implements UpcallTarget {
       isBootProcessor: vcpu.id === 0,
       onShutdown: () => tripleFault(vcpu),
       onInit: () => this.apic.init(),
+      onTscMove: () => this.apic.timer.tscChanged(),
       onVmcall: () => handleHypercall(vcpu),
       onFailure: error => domain.hypervisor.bug(domain, error),
     });

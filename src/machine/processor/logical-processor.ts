@@ -43,6 +43,8 @@ export interface LogicalProcessorOptions {
   onFailure(error: unknown): void;
   /** INIT has reached it: its local APIC is reset too, but for its id. */
   onInit?(): void;
+  /** Its time-stamp counter has been moved. */
+  onTscMove?(): void;
   /** VMCALL or VMMCALL; where there is no hypervisor the instruction is undefined. RIP is at the instruction, S.nextRip behind it. */
   onVmcall?(): void;
 }
@@ -169,7 +171,7 @@ export class LogicalProcessor implements Schedulable {
   }
 
   load(): void {
-    const { processor, map, bus, registers, interrupts } = this.options;
+    const { processor, map, bus, registers, interrupts, onTscMove } = this.options;
     processor.registers = registers;
     processor.bus = bus;
     processor.selectPhysicalMap(map);
@@ -179,6 +181,7 @@ export class LogicalProcessor implements Schedulable {
     processor.onTaskPriority = priority => {
       interrupts.cr8 = priority;
     };
+    processor.onTscMove = onTscMove ?? null;
     this.onProcessor = true;
   }
 
@@ -189,7 +192,7 @@ export class LogicalProcessor implements Schedulable {
     this.onProcessor = false;
     this.nmiWaits = processor.nmiPending;
     processor.interruptPending = processor.nmiPending = false;
-    processor.onTaskPriority = null;
+    processor.onTaskPriority = processor.onTscMove = null;
   }
 
   /** Before a run(): what waits and can be delivered is delivered. False: there is nothing to run. */

@@ -15,6 +15,7 @@ import type { BlockSource } from './source.ts';
 
 const MAX_REF = 0xffffffff;
 const MAX_PORT = 0x1ffff;
+const MOST_LINES = 20;
 /** Sixteen pages a ring. */
 const MAX_RING_PAGE_ORDER = 4;
 
@@ -43,6 +44,7 @@ export class Blkback implements BackendDriver {
   private readonly mayDiscard: boolean;
   private readonly maxQueues: number;
   private queues: BlkbackQueue[] = [];
+  private lines = 0;
 
   constructor(options: BlkbackOptions) {
     const { source, isReadOnly, discard = true, maxQueues = 1 } = options;
@@ -116,10 +118,15 @@ export class Blkback implements BackendDriver {
     return abi;
   }
 
+  /** A guest can have a medium fail as often as it likes. */
+  private log(line: string): void {
+    if (++this.lines <= MOST_LINES) this.options.log?.(line);
+  }
+
   private owner(): QueueOwner {
-    const { source, later, log = () => {}, broken } = this.options;
+    const { source, later, broken } = this.options;
     const { isReadOnly, mayDiscard } = this;
-    return { source, isReadOnly, mayDiscard, later, log, broken };
+    return { source, isReadOnly, mayDiscard, later, log: line => this.log(line), broken };
   }
 }
 

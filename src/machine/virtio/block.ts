@@ -66,6 +66,8 @@ const RANGE = 16;
 const MAX_RANGES = 16;
 const MAX_RANGE_SECTORS = (64 << 20) / SECTOR;
 const UNMAP = 1;
+/** The driver's mistake, not the source's. */
+const NO_RAM = new RangeError('buffer outside of RAM');
 
 export class VirtioBlock extends VirtioDevice {
   private readonly source: BlockSource;
@@ -171,7 +173,7 @@ export class VirtioBlock extends VirtioDevice {
     const isWrite = type === Request.out || type === Request.discard || type === Request.writeZeroes;
     if (isWrite && source.isReadOnly) return done(Status.ioError);
     const finish: BlockDone = error => {
-      if (error) this.machine.log?.(`virtio block: ${error.message}`);
+      if (error && error !== NO_RAM) this.complain(error.message);
       done(error ? Status.ioError : Status.ok);
     };
     const durable: BlockDone = error => {
@@ -219,7 +221,7 @@ export class VirtioBlock extends VirtioDevice {
     const { source } = this;
     if (source.isImmediate) {
       const views = chain.writeViews(0, length);
-      if (!views) return done(new RangeError('buffer outside of RAM'));
+      if (!views) return done(NO_RAM);
       source.read(offset, views, done);
       chain.wrote(0, length);
       return;
@@ -229,7 +231,7 @@ export class VirtioBlock extends VirtioDevice {
     const buffer = new Uint8Array(length);
     source.read(offset, [buffer], error => {
       if (life !== this.life) return;
-      done(error ?? (chain.write(0, buffer) ? null : new RangeError('buffer outside of RAM')));
+      done(error ?? (chain.write(0, buffer) ? null : NO_RAM));
     });
   }
 
@@ -237,11 +239,11 @@ export class VirtioBlock extends VirtioDevice {
     const { source } = this;
     if (source.isImmediate) {
       const views = chain.readViews(HEADER, length);
-      if (!views) return done(new RangeError('buffer outside of RAM'));
+      if (!views) return done(NO_RAM);
       return source.write(offset, views, done);
     }
     const buffer = new Uint8Array(length);
-    if (!chain.read(HEADER, buffer)) return done(new RangeError('buffer outside of RAM'));
+    if (!chain.read(HEADER, buffer)) return done(NO_RAM);
     source.write(offset, [buffer], done);
   }
 

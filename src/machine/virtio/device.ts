@@ -70,6 +70,7 @@ const NO_TRANSPORT: VirtioTransport = {
 
 /** Work in one turn at most, in bytes; the rest waits until the processor has been given back. */
 const TURN = 16 << 20;
+const MOST_COMPLAINTS = 20;
 /** What a chain costs beside its bytes. */
 const CHAIN_COST = 256;
 
@@ -88,6 +89,7 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
   protected readonly machine: VirtioMachine;
   private transport = NO_TRANSPORT;
   private readonly turns: (() => void)[];
+  private complaints = 0;
   /** What has been done in this turn. */
   private work = 0;
 
@@ -179,9 +181,14 @@ export abstract class VirtioDevice implements QueueOwner, Saveable<VirtioState> 
   writeConfig(_offset: number, _value: number): void {}
 
   broken(queue: Virtqueue, reason: string): void {
-    this.machine.log?.(`virtio ${this.kind.name}: queue ${queue.index}: ${reason}`);
+    this.complain(`queue ${queue.index}: ${reason}`);
     this.status |= VirtioStatus.needsReset;
     if (this.isModern && this.status & VirtioStatus.driverOk) this.transport.configInterrupt();
+  }
+
+  /** A line for the log; a driver that provokes ever more of them is not listened to. */
+  protected complain(what: string): void {
+    if (++this.complaints <= MOST_COMPLAINTS) this.machine.log?.(`virtio ${this.kind.name}: ${what}`);
   }
 
   interrupt(queue: Virtqueue): void {

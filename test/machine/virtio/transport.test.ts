@@ -210,6 +210,16 @@ describe.each(FACES)('hostile %s drivers', face => {
     expect(driver.start().request(0, READ)?.length).toBe(513);
   });
 
+  it('are not listened to for ever', () => {
+    const driver = disk(face);
+    for (let i = 0; i < 100; i++) {
+      driver.start().expose(0, 0xfff0);
+      driver.kick(0);
+    }
+    expect(driver.status & NEEDS_RESET).toBe(NEEDS_RESET);
+    expect(driver.machine.lines).toHaveLength(20);
+  });
+
   it('get errors for buffers that are no RAM', () => {
     const driver = disk(face).start();
     const { head, addresses } = driver.add(0, READ);
@@ -217,6 +227,7 @@ describe.each(FACES)('hostile %s drivers', face => {
     driver.kick(0);
     expect(driver.used(0)).toHaveLength(1);
     expect(driver.bytes(addresses[2], 1)[0]).toBe(1);
+    expect(driver.machine.lines).toEqual([]);
   });
 
   it('cannot hurt by whatever they put into rings and registers', () => {

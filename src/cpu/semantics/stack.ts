@@ -74,16 +74,20 @@ function checkTarget(o: Ops, target: Value): void {
 
 const beyondLimit = (o: Ops, target: Value): Bool => o.cmp('gt_u', target, o.state(CODE_LIMIT, 32));
 
-/** A relative jump. In 64-bit mode the fetch at a target that is not canonical faults. */
-function jumpChecked(o: Ops, w: Width, target: Operand, condition: Bool | null): void {
-  if (!o.long64) checkRelative(o, w, target, condition);
-  o.jumpRelative(target, w, condition);
+/** Outside 64-bit mode: the jump, if it is taken, stays within the limit. In 64-bit mode the fetch at a target that is not canonical faults. */
+function checkRelative(o: Ops, w: Width, target: Operand, ...taken: readonly Bool[]): void {
+  if (o.long64) return;
+  const beyond = beyondLimit(o, o.relativeTarget(target, w));
+  o.faultIf(
+    taken.reduce((all, one) => o.and(all, one), beyond),
+    Exception.GP,
+    0,
+  );
 }
 
-/** Outside 64-bit mode: the jump, if it is taken, stays within the limit. */
-function checkRelative(o: Ops, w: Width, target: Operand, condition: Bool | null): void {
-  const beyond = beyondLimit(o, o.relativeTarget(target, w));
-  o.faultIf(condition ? o.and(condition, beyond) : beyond, Exception.GP, 0);
+function jumpIf(o: Ops, w: Width, target: Operand, taken: Bool): void {
+  checkRelative(o, w, target, taken);
+  o.jumpRelative(target, w, taken);
 }
 
 export function callRelative(o: Ops, w: Width, target: Operand): void {
@@ -101,7 +105,8 @@ export function callIndirect(o: Ops, w: Width, target: Operand): void {
 }
 
 export function jmpRelative(o: Ops, w: Width, target: Operand): void {
-  jumpChecked(o, w, target, null);
+  checkRelative(o, w, target);
+  o.jumpRelative(target, w, null);
 }
 
 export function jmpIndirect(o: Ops, w: Width, target: Operand): void {
@@ -111,7 +116,7 @@ export function jmpIndirect(o: Ops, w: Width, target: Operand): void {
 }
 
 export function jcc(cc: number) {
-  return (o: Ops, w: Width, target: Operand): void => jumpChecked(o, w, target, o.letBool(condition(o, cc)));
+  return (o: Ops, w: Width, target: Operand): void => jumpIf(o, w, target, o.letBool(condition(o, cc)));
 }
 
 export function ret(o: Ops, w: Width): void {
@@ -134,12 +139,12 @@ export function loop(kind: 'always' | 'e' | 'ne') {
     const count = o.let(o.zext(o.addressWidth, o.bin('sub', o.reg(RCX, o.addressWidth), o.const(1))));
     const nonzero = o.cmp('ne', count, o.const(0));
     const taken = o.letBool(kind === 'always' ? nonzero : o.and(nonzero, kind === 'e' ? o.zf() : o.not(o.zf())));
-    if (!o.long64) checkRelative(o, w, target, taken);
+    checkRelative(o, w, target, taken);
     o.setReg(RCX, o.addressWidth, count);
     o.jumpRelative(target, w, taken);
   };
 }
 
 export function jcxz(o: Ops, w: Width, target: Operand): void {
-  jumpChecked(o, w, target, o.letBool(o.cmp('eq', o.reg(RCX, o.addressWidth), o.const(0))));
+  jumpIf(o, w, target, o.letBool(o.cmp('eq', o.reg(RCX, o.addressWidth), o.const(0))));
 }

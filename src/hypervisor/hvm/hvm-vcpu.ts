@@ -70,7 +70,8 @@ export class HvmVcpu implements UpcallTarget {
       bus: new ProcessorBus(bus, this.apic),
       registers: this.registers,
       interrupts: this.interruptSource(),
-      isBootProcessor: vcpu.id === 0,
+      // Each waits for a Start-Up IPI, after an INIT too; what the builder gives a context runs at once.
+      isBootProcessor: false,
       onShutdown: () => tripleFault(vcpu),
       onInit: () => this.apic.init(),
       onTscMove: () => this.apic.timer.tscChanged(),
@@ -130,7 +131,7 @@ export class HvmVcpu implements UpcallTarget {
     // What has not run yet is as INIT leaves it.
     if (!this.vcpu.isInitialised) return;
     this.logical.init();
-    if (this.vcpu.id !== 0) this.vcpu.isUp = false;
+    this.vcpu.isUp = false;
   }
 
   private startUp(vector: number): void {

@@ -83,6 +83,7 @@ export function buildPvHvm(domain: Domain, options: PvHvmBuildOptions): Board {
   const [boot] = domain.vcpus;
   boot.hvm!.apic.enterVirtualWireMode();
   enterLinux(boot.stored, entry);
+  boot.hvm!.logical.activity = 'running';
   boot.isInitialised = true;
   boot.isUp = true;
   return board;

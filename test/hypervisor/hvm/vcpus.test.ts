@@ -125,6 +125,20 @@ it('starts by INIT and a Start-Up IPI like any processor', () => {
   expect(guest.call('vcpu_op', VCPUOP.is_up, 1)).toBe(0);
 });
 
+it('waits for a Start-Up IPI after an INIT, the boot processor too', () => {
+  const [boot, second] = guest.domain.vcpus;
+  expect(initialise32(1, {})).toBe('0');
+  expect(guest.try('vcpu_op', VCPUOP.up, 1)).toBe('0');
+  const { apic } = second.hvm!;
+  apic.writeRegister(SPURIOUS, APIC_ENABLED);
+  boot.isInitialised = true;
+  apic.writeRegister(0x310, 0);
+  apic.writeRegister(0x300, 0x4500);
+  expect([boot.isUp, boot.hvm!.logical.isRunnable]).toEqual([false, false]);
+  apic.writeRegister(0x300, 0x4609);
+  expect([boot.isUp, boot.hvm!.logical.isRunnable, boot.stored.readSegment(SEG.cs).base]).toEqual([true, true, 0x9000n]);
+});
+
 describe('upcalls', () => {
   const setVector = (vcpu: number, vector: number): string =>
     guest.op('hvm_op', HVMOP.set_evtchn_upcall_vector, xenHvmEvtchnUpcallVector, { vcpu, vector });

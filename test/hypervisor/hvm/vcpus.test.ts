@@ -136,7 +136,11 @@ it('waits for a Start-Up IPI after an INIT, the boot processor too', () => {
   apic.writeRegister(0x300, 0x4500);
   expect([boot.isUp, boot.hvm!.logical.isRunnable]).toEqual([false, false]);
   apic.writeRegister(0x300, 0x4609);
-  expect([boot.isUp, boot.hvm!.logical.isRunnable, boot.stored.readSegment(SEG.cs).base]).toEqual([true, true, 0x9000n]);
+  expect([boot.isUp, boot.hvm!.logical.isRunnable, boot.stored.readSegment(SEG.cs).base]).toEqual([
+    true,
+    true,
+    0x9000n,
+  ]);
 });
 
 describe('upcalls', () => {

@@ -26,6 +26,13 @@ export class Code extends Emitter {
 const NONE = -1;
 const ALL_BITS = 64;
 
+function bitsOf(unsigned: bigint): number {
+  if (unsigned < 0x100000000n) return 32 - Math.clz32(Number(unsigned));
+  return 64 - Math.clz32(Number(unsigned >> 32n));
+}
+
+// Fields are declared only: expressions are made by the hundred thousand, and V8 defines fields of classes slowly.
+
 /** Is told the locals and the register leaves of a tree. */
 export interface Visitor {
   local(index: number): void;
@@ -33,11 +40,11 @@ export interface Visitor {
 }
 
 export abstract class Expr {
-  readonly type: ValueType;
+  declare readonly type: ValueType;
   /** Bits from here up are known to be 0. */
-  readonly bits: number;
+  declare readonly bits: number;
   /** Which of the low 16 bits may be set. */
-  readonly low16: number;
+  declare readonly low16: number;
 
   constructor(type: ValueType, bits = ALL_BITS, low16 = 0xffff) {
     this.type = type;
@@ -52,10 +59,10 @@ export abstract class Expr {
 }
 
 export class Constant extends Expr {
-  readonly value: bigint;
+  declare readonly value: bigint;
   constructor(value: bigint, type: ValueType = Type.i64) {
     const unsigned = BigInt.asUintN(64, value);
-    super(type, unsigned === 0n ? 0 : unsigned.toString(2).length, Number(unsigned & 0xffffn));
+    super(type, bitsOf(unsigned), Number(unsigned & 0xffffn));
     this.value = unsigned;
   }
   emit(code: Code): void {
@@ -68,7 +75,7 @@ export class Constant extends Expr {
 
 /** A local that keeps its value for as long as the tree lives, or a variable that is read at once. */
 export class Local extends Expr {
-  readonly index: number;
+  declare readonly index: number;
   constructor(index: number, type: ValueType = Type.i64, bits = ALL_BITS) {
     super(type, bits);
     this.index = index;
@@ -83,13 +90,14 @@ export class Local extends Expr {
 
 /** A guest register as it is now: in its own local, until that is written. */
 export class Leaf extends Expr {
-  readonly register: number;
-  private readonly home: number;
-  private frozen = NONE;
+  declare readonly register: number;
+  declare private readonly home: number;
+  declare private frozen: number;
   constructor(register: number, home: number, bits: number) {
     super(Type.i64, bits);
     this.register = register;
     this.home = home;
+    this.frozen = NONE;
   }
   freeze(copy: number): void {
     this.frozen = copy;
@@ -104,10 +112,10 @@ export class Leaf extends Expr {
 }
 
 export class Operation extends Expr {
-  readonly op: readonly number[];
-  readonly args: readonly Expr[];
+  declare readonly op: readonly number[];
+  declare readonly args: readonly Expr[];
   /** An i64 expression with the same low 32 bits. */
-  readonly low32: Expr | null;
+  declare readonly low32: Expr | null;
   constructor(
     op: readonly number[],
     args: readonly Expr[],
@@ -132,11 +140,12 @@ export class Operation extends Expr {
 
 /** A value with a name: computed where it is needed first. */
 export class Let extends Expr {
-  readonly inner: Expr;
-  local = NONE;
+  declare readonly inner: Expr;
+  declare local: number;
   constructor(inner: Expr) {
     super(inner.type, inner.bits, inner.low16);
     this.inner = inner;
+    this.local = NONE;
   }
   emit(code: Code): void {
     if (this.local !== NONE) {
@@ -157,9 +166,9 @@ export class Let extends Expr {
 
 /** A truth value whose origin in a difference is known: CF, ZF, SF^OF and their unions become comparisons. */
 export class FlagOf extends Expr {
-  readonly plain: Expr;
-  readonly flag: 'cf' | 'zf' | 'sf' | 'of' | 'less';
-  readonly difference: Difference;
+  declare readonly plain: Expr;
+  declare readonly flag: 'cf' | 'zf' | 'sf' | 'of' | 'less';
+  declare readonly difference: Difference;
   constructor(plain: Expr, flag: FlagOf['flag'], difference: Difference) {
     super(Type.i32, 1);
     this.plain = plain;
@@ -327,8 +336,8 @@ export function signExtend(w: Width, a: Expr): Expr {
 
 /** Known as such, so that a comparison with 0 can look at the value itself. */
 class SignExtended extends Operation {
-  readonly w: Width;
-  readonly value: Expr;
+  declare readonly w: Width;
+  declare readonly value: Expr;
   constructor(w: Width, op: number, value: Expr) {
     super([op], [value], i64, ALL_BITS, w === 8 ? 0xffff : value.low16, w === 32 ? value : null);
     this.w = w;

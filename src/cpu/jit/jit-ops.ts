@@ -25,7 +25,12 @@ import { type Code, Constant, type Difference, type Expr, Let, Local, Operation 
 import { CC_AUX, CC_RESULT, type RegisterFile } from './registers.ts';
 
 /** Thrown where an instruction cannot be part of a region's code: its out-of-line handler is called, or the region ends before it. */
-export class OutOfLine extends Error {}
+export class OutOfLine {
+  readonly reason: string;
+  constructor(reason: string) {
+    this.reason = reason;
+  }
+}
 
 /** The flags as the last instruction that set them left them, not computed yet. */
 export interface PendingFlags {

@@ -27,8 +27,8 @@ export class RegisterFile {
   readonly touched: Touched = { used: 0, modified: 0 };
   private readonly code: Code;
   private readonly homes: readonly number[];
-  /** Leaves that may still be asked for, by register. */
-  private leaves: Leaf[][] = Array.from({ length: REGISTERS }, () => []);
+  /** Leaves that may still be asked for. */
+  private leaves: Leaf[] = [];
   /** Bits that a register's value may have. */
   private readonly bits = new Array<number>(REGISTERS).fill(64);
 
@@ -41,13 +41,13 @@ export class RegisterFile {
   /** Nothing is known of the registers: another block begins. */
   forget(): void {
     this.bits.fill(64);
-    this.leaves = Array.from({ length: REGISTERS }, () => []);
+    this.leaves = [];
   }
 
   read(n: number): Leaf {
     this.touched.used |= 1 << n;
     const leaf = new Leaf(n, this.homes[n], this.bits[n]);
-    this.leaves[n].push(leaf);
+    this.leaves.push(leaf);
     return leaf;
   }
 
@@ -82,13 +82,17 @@ export class RegisterFile {
 
   /** Copies what trees still refer to, on top of what stands on the stack. */
   private freeze(n: number): void {
-    const leaves = this.leaves[n];
-    if (leaves.length === 0) return;
-    const copy = this.code.local(Type.i64);
-    this.code.get(this.homes[n]);
-    this.code.set(copy);
-    for (const leaf of leaves) leaf.freeze(copy);
-    this.leaves[n] = [];
+    let copy = -1;
+    for (const leaf of this.leaves) {
+      if (leaf.register !== n) continue;
+      if (copy < 0) {
+        copy = this.code.local(Type.i64);
+        this.code.get(this.homes[n]);
+        this.code.set(copy);
+      }
+      leaf.freeze(copy);
+    }
+    if (copy >= 0) this.leaves = this.leaves.filter(leaf => leaf.register !== n);
   }
 
   /** Control parts: a write on one of the paths must not be seen on the others. */
@@ -102,10 +106,8 @@ export class RegisterFile {
   }
 
   /** Only these leaves may still be asked for. */
-  keep(kept: ReadonlySet<Leaf>): void {
-    for (let n = 0; n < REGISTERS; n++) {
-      if (this.leaves[n].length > 0) this.leaves[n] = this.leaves[n].filter(leaf => kept.has(leaf));
-    }
+  keep(kept: readonly Leaf[]): void {
+    this.leaves = this.leaves.length > 0 && kept.length > 0 ? this.leaves.filter(leaf => kept.includes(leaf)) : [];
   }
 
   load(n: number): void {

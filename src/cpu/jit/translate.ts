@@ -43,34 +43,60 @@ export interface Translated {
   code: readonly number[];
 }
 
+/** What an instruction does when it is translated. */
+export interface Plan {
+  means: Means;
+  effects: Effects;
+  ending: Ending | null;
+  touched: Touched;
+}
+
+const UNKNOWN: Effects = { readsFlags: true, setsFlags: false, mayLeave: true };
+const UNTOUCHED: Touched = { used: 0, modified: 0 };
+const MOST_PLANS = 20_000;
+
+/** Plans by all that they depend on: instructions repeat. */
+const plans = new Map<string, Plan>();
+
 /** Finds out what an instruction does when it is translated, by translating it for nothing. */
-export function plan(
-  instruction: Instruction,
-  position: number,
-): { means: Means; effects: Effects; ending: Ending | null; touched: Touched } {
+export function plan(instruction: Instruction, position: number): Plan {
+  const key = keyOf(instruction);
+  const known = plans.get(key);
+  const jumps = instruction.operands.some(o => o.spec.source === 'relative');
+  if (known && !jumps) return known;
+  const made = makePlan(instruction, position);
+  if (plans.size >= MOST_PLANS) plans.clear();
+  if (!jumps) plans.set(key, made);
+  return made;
+}
+
+function keyOf({ row, width, addressWidth, repeat, operands, memory }: Instruction): string {
+  let key = `${row.id} ${width} ${addressWidth} ${repeat}`;
+  for (const { kind, register, immediate } of operands)
+    key += kind === 'imm' ? ` i${immediate & 0xffn}` : ` ${register}`;
+  if (memory) key += ` ${memory.base} ${memory.index} ${memory.segment} ${memory.ripRelative}`;
+  return key;
+}
+
+function makePlan(instruction: Instruction, position: number): Plan {
   const code = new Code(0);
-  const registers = new RegisterFile(code, Array(REGISTERS).fill(0));
+  const registers = new RegisterFile(code, NO_HOMES);
   const s: Surroundings = { code, registers, ripBase: 0, tlb: 0, fill: 0, pending: null, leave: () => {} };
   const o = new JitOps(s, instruction, position);
-  const all: Effects = { readsFlags: true, setsFlags: false, mayLeave: true };
+  const { ends } = instruction.row;
   try {
     emitInstruction(o, instruction, code);
   } catch (error) {
     if (!(error instanceof OutOfLine)) throw error;
-    return {
-      means: instruction.row.ends ? 'leave' : 'call',
-      effects: all,
-      ending: null,
-      touched: { used: 0, modified: 0 },
-    };
+    return { means: ends ? 'leave' : 'call', effects: UNKNOWN, ending: null, touched: UNTOUCHED };
   }
-  if (instruction.row.ends && !o.ending) {
-    return { means: 'leave', effects: all, ending: null, touched: { used: 0, modified: 0 } };
-  }
+  if (ends && !o.ending) return { means: 'leave', effects: UNKNOWN, ending: null, touched: UNTOUCHED };
   const { touched } = registers;
   if (o.effects.setsFlags) touched.modified |= FLAG_WORDS;
   return { means: 'inline', effects: o.effects, ending: o.ending, touched };
 }
+
+const NO_HOMES: readonly number[] = Array(REGISTERS).fill(0);
 
 function emitInstruction(o: JitOps, { row, width, memory }: Instruction, code: Code): void {
   if (row.restartable) throw new OutOfLine('faults after a write');
@@ -319,13 +345,18 @@ class Translation implements Surroundings {
     otherwise();
   }
 
-  /** Locals and leaves that only the flags may still want. */
+  /** Locals and leaves but those that the flags may still want. */
   private release(): void {
+    if (!this.pending) {
+      this.registers.keep([]);
+      this.code.releaseAll(this.firstFree);
+      return;
+    }
     const locals = new Set<number>();
-    const leaves = new Set<Leaf>();
+    const leaves: Leaf[] = [];
     const visitor = {
       local: (index: number) => locals.add(index),
-      leaf: (leaf: Leaf) => leaves.add(leaf),
+      leaf: (leaf: Leaf) => leaves.push(leaf),
     };
     const { pending } = this;
     if (pending) {

@@ -186,6 +186,7 @@ class Matrix {
       // Boots run beside one another: none may write to what others read.
       disks: options.disk.map(disk => ({ ...disk, isOverlay: true })),
       ...(options.net === undefined ? {} : { net: options.net }),
+      jit: options.jit,
     };
     const how = {
       goal: this.goal(),

@@ -18,6 +18,8 @@ export interface MachineOptions {
   readonly modules?: string;
   readonly disk: readonly DiskSpec[];
   readonly clock: 'virtual' | 'real';
+  /** False for --no-jit. */
+  readonly jit: boolean;
   /** Seconds; Infinity for none. */
   readonly timeout: number;
 }
@@ -64,6 +66,7 @@ export function addMachineOptions(command: Command, clock: 'virtual' | 'real', t
     .addOption(
       new Option('--cpu <model>', 'CPU model').choices(CPU_MODELS.map(model => model.name)).default(DEFAULTS.cpu),
     )
+    .option('--no-jit', 'interpret all code instead of compiling what is hot (slower, for comparison)')
     .addOption(new Option('--clock <kind>', 'what time is').choices(['virtual', 'real']).default(clock))
     .addOption(
       new Option('--timeout <s>', `seconds after which a guest is stopped${limit}`)

@@ -17,6 +17,7 @@ export function reproduceCommand(files: readonly string[], mode: Mode, options: 
   add('cpus', options.cpus, DEFAULTS.cpus);
   add('cpu', options.cpu, DEFAULTS.cpu);
   add('clock', options.clock, 'virtual');
+  if (!options.jit) words.push('--no-jit');
   add('expect', options.expect?.source);
   return words.map(quoted).join(' ');
 }

@@ -56,6 +56,7 @@ export async function run(
     commandLine: commandLine(mode, [initramfs.append, options.append], hasCommand),
     clock: options.clock,
     disks: options.disk,
+    jit: options.jit,
   };
   const filter = hasCommand ? new CommandOutput(bytes => io.out(bytes)) : null;
   let left = false;

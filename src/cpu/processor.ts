@@ -33,9 +33,13 @@ const USER_CPL = 3;
 
 /**
  * Creates a processor on an engine memory. Its registers are all zero: the user sets them up.
- * @param jit how hot code is compiled; null: everything is interpreted
+ * @param jit how hot code is compiled; null: everything is interpreted. Guests see no difference
  */
-export function createProcessor(memory: EngineMemory, model: CpuModel, jit: JitOptions | null = null): Processor {
+export function createProcessor(
+  memory: EngineMemory,
+  model: CpuModel,
+  jit: JitOptions | null = JIT_DEFAULTS,
+): Processor {
   return new InterpretingProcessor(memory, model, jit);
 }
 

@@ -27,6 +27,8 @@ export interface BootRequest {
   readonly disks?: readonly DiskSpec[];
   /** user: a network device with a way out, which its surroundings have. */
   readonly net?: 'user' | 'none';
+  /** False: everything is interpreted. */
+  readonly jit?: boolean;
 }
 
 export type EndReason =

@@ -1,6 +1,7 @@
 // Boots of the library's machines, as reports want them: one machine a boot.
 
 import type { BlockSource } from '../backends/block/source.ts';
+import { JIT_DEFAULTS } from '../cpu/jit/jit.ts';
 import {
   BuildError,
   Dom0Machine,
@@ -77,13 +78,26 @@ interface Devices {
 }
 
 type Starter = (request: BootRequest, log: (line: string) => void, devices: Devices) => Promise<Machine>;
+const jitOf = (request: BootRequest) => (request.jit === false ? null : JIT_DEFAULTS);
 
 /** Starts each mode's machine; modes that are not here are not built yet. */
 const STARTERS: Partial<Record<Mode, Starter>> = {
   native: async (request, log, { disks: opened, networks }) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     const disks = opened.map(({ source }) => source);
-    return NativeMachine.create({ image, initrd, cmdline, memoryMiB, cpus, cpu, clock, disks, networks, log });
+    return NativeMachine.create({
+      image,
+      initrd,
+      cmdline,
+      memoryMiB,
+      cpus,
+      cpu,
+      clock,
+      disks,
+      networks,
+      jit: jitOf(request),
+      log,
+    });
   },
   dom0: async (request, log, { disks: opened, networks }) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
@@ -97,6 +111,7 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       clock,
       disks: opened.map(({ source }) => source),
       networks,
+      jit: jitOf(request),
       log,
     });
   },
@@ -113,7 +128,7 @@ async function hosted(
   create: (host: Host, options: GuestOptions) => GuestDomain,
 ): Promise<Machine> {
   const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
-  const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, log });
+  const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, jit: jitOf(request), log });
   const guest = create(host, { image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus });
   const vdevs = assignVdevs(disks.map(({ spec }) => spec));
   disks.forEach(({ spec, source }, i) => {

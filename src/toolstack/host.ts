@@ -44,7 +44,7 @@ export interface HostOptions extends ClockOptions {
   ramBytes: number;
   /** A processor model or its name; default: the first of CPU_MODELS. */
   cpu?: CpuModel | string;
-  /** How hot code is compiled; null: everything is interpreted. Guests see no difference. */
+  /** How hot code is compiled; null: everything is interpreted. */
   jit?: JitOptions | null;
   /** The hypervisor's log: lines in Xen's form, `(XEN) ...`. */
   log?: (line: string) => void;
@@ -124,7 +124,7 @@ export class Host {
   private constructor(options: HostOptions) {
     this.cpu = modelByName(options.cpu);
     const memory = new EngineMemory(options.ramBytes);
-    const processor = createProcessor(memory, this.cpu, options.jit ?? null);
+    const processor = createProcessor(memory, this.cpu, options.jit);
     this.processor = processor;
     const { clock, attach } = makeClock(options, this.cpu);
     const log = options.log ?? (() => {});

@@ -101,6 +101,7 @@ describe('check', () => {
   const options: CheckOptions = {
     ...DEFAULTS,
     ...{ cpus: 2, disk: [], append: '', clock: 'virtual', timeout: 5, jobs: 2, modes: ['pv', 'pvh'] },
+    ...{ cpus: 2, append: '', clock: 'virtual', jit: true, timeout: 5, jobs: 2, modes: ['pv', 'pvh'] },
   };
   const playing =
     (lines: readonly string[]): Boot =>

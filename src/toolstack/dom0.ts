@@ -1,7 +1,6 @@
 // A machine whose kernel runs as Dom0: the hypervisor on a board, and on it the initial domain, which drives the board's devices.
 import { AwaitedSource } from '../backends/block/awaited-source.ts';
 import type { BlockSource } from '../backends/block/source.ts';
-import type { JitOptions } from '../cpu/jit/jit.ts';
 import type { CrashRecord } from '../hypervisor/crash.ts';
 import { captureCrash } from '../hypervisor/crash.ts';
 import type { Domain } from '../hypervisor/domain.ts';
@@ -26,8 +25,6 @@ export interface Dom0Options extends ClockOptions, Pick<HostOptions, 'cpu' | 'ji
   image: KernelImage;
   initrd?: Uint8Array | null;
   cmdline?: string;
-  /** How hot code is compiled; null: everything is interpreted. */
-  jit?: JitOptions | null;
   /** Xen's dom0_mem, in MiB. */
   memoryMiB: number;
   /** Memory of guests beside it, in MiB. */

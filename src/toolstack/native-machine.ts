@@ -82,7 +82,7 @@ export class NativeMachine implements Machine {
     const model = modelByName(options.cpu);
     const ramBytes = memoryMiB * MIB;
     const memory = new EngineMemory(ramBytes);
-    const processor = createProcessor(memory, model, options.jit ?? null);
+    const processor = createProcessor(memory, model, options.jit);
     const { clock, attach } = makeClock(options, model);
     this.clock = clock;
     const hostEvents = new HostEvents();

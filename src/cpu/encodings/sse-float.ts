@@ -47,8 +47,8 @@ export function sseFloatRows({ row }: RowSink): void {
   // conversions
   row('NP 0F 5A /r', float.convert(Conversion.psToPd, 64), 'Vx', 'Wq', SSE);
   row('66 0F 5A /r', float.convert(Conversion.pdToPs, 128), 'Vx', 'Wx', SSE);
-  row('F3 0F 5A /r', float.convert(Conversion.ssToSd, 32), 'Vx', 'Wd', SSE);
-  row('F2 0F 5A /r', float.convert(Conversion.sdToSs, 64), 'Vx', 'Wq', SSE);
+  row('F3 0F 5A /r', float.convertScalar(Conversion.ssToSd, 2), 'Vx', 'Wd', SSE);
+  row('F2 0F 5A /r', float.convertScalar(Conversion.sdToSs, 3), 'Vx', 'Wq', SSE);
   row('NP 0F 5B /r', float.convert(Conversion.dqToPs, 128), 'Vx', 'Wx', SSE);
   row('66 0F 5B /r', float.convert(Conversion.psToDq, 128), 'Vx', 'Wx', SSE);
   row('F3 0F 5B /r', float.convert(Conversion.psToDqTruncated, 128), 'Vx', 'Wx', SSE);

@@ -1,6 +1,8 @@
 // The abstract builder's vector operations by lanes, on BigInts of 128 bits (WebAssembly specification 2.0, 4.3 "Vector operations").
 // The names are those of interp/vector-opcodes.ts.
 
+import { evaluateFloat } from './float-lanes.ts';
+
 type Binary = (a: bigint, b: bigint, bits: number) => bigint;
 
 const ALL = (1n << 128n) - 1n;
@@ -130,6 +132,8 @@ function parse(op: string): [bits: number, name: string] | null {
  * @param immediates bytes of a shuffle, lane of a replace_lane
  */
 export function evaluateVector(op: string, args: readonly bigint[], immediates: readonly number[] = []): bigint {
+  const float = evaluateFloat(op, args);
+  if (float !== null) return float;
   const shaped = parse(op);
   if (!shaped) return bitwise(op, args);
   const [bits, name] = shaped;

@@ -3,10 +3,19 @@
 import { S } from '../layout.ts';
 import type { Operand, Ops, Vector, Width } from './ops.ts';
 import { enterMmx, mmxSource, source, writeMmx } from './sse-operands.ts';
+import {
+  counting,
+  type Form,
+  inexactUnseen,
+  noDenormals,
+  ordered,
+  ordinary,
+  quickArithmetic,
+  quickComparison,
+  shapeOf,
+} from './sse-quick.ts';
 import { setComparisonFlags, waitForPending } from './x87-instructions.ts';
 
-/** Bit 0 double precision, bit 1 scalar. */
-export type Form = 0 | 1 | 2 | 3;
 const SCALAR_WIDTH = [128, 128, 32, 64] as const;
 
 function toScratch(o: Ops, v: Vector): void {
@@ -20,11 +29,24 @@ function sourceToScratch(o: Ops, src: Operand, form: Form): void {
   toScratch(o, bits === 128 ? source(o, src) : o.readVector(src, bits));
 }
 
-/** dst = dst op src, by a helper that takes the last opcode byte. */
+/** A source of the form's width; whole vectors must be aligned in memory. */
+function readSource(o: Ops, src: Operand, form: Form): Vector {
+  const bits = SCALAR_WIDTH[form];
+  return o.letVector(bits === 128 ? source(o, src) : o.readVector(src, bits));
+}
+
+/** dst = dst op src, by a helper that takes the last opcode byte where there is no quick way. */
 export function arithmetic(helper: string, opcode: number, form: Form) {
   return (o: Ops, _w: Width, dst: Operand, src: Operand): void => {
-    sourceToScratch(o, src, form);
-    o.call(helper, o.const(opcode), o.const(form), o.registerNumber(dst));
+    const y = readSource(o, src, form);
+    const exactly = (): void => {
+      toScratch(o, y);
+      o.call(helper, o.const(opcode), o.const(form), o.registerNumber(dst));
+    };
+    const x = o.letVector(o.readVector(dst, 128));
+    const quick = quickArithmetic(o, opcode, form, counting(o, form, x), counting(o, form, y));
+    if (quick) o.if(quick.holds, () => o.writeVector(dst, SCALAR_WIDTH[form], quick.result), exactly);
+    else exactly();
   };
 }
 
@@ -39,9 +61,47 @@ export function withImmediate(helper: string, form: Form) {
 /** COMISS, UCOMISS, COMISD, UCOMISD. */
 export function compareFlags(signaling: boolean, form: 2 | 3) {
   return (o: Ops, _w: Width, dst: Operand, src: Operand): void => {
-    sourceToScratch(o, src, form);
-    const flags = o.callValue('floatCompareFlags', o.const(signaling ? 1 : 0), o.const(form), o.registerNumber(dst));
+    const source = readSource(o, src, form);
+    const x = counting(o, form, o.readVector(dst, 128));
+    const y = counting(o, form, source);
+    const flags = o.variable(o.const(0));
+    o.if(
+      o.and(ordered(o, form, x, y), noDenormals(o, form, x, y)),
+      () => o.assign(flags, quickComparison(o, form, x, y)),
+      () => {
+        toScratch(o, source);
+        const found = o.callValue(
+          'floatCompareFlags',
+          o.const(signaling ? 1 : 0),
+          o.const(form),
+          o.registerNumber(dst),
+        );
+        o.assign(flags, found);
+      },
+    );
     setComparisonFlags(o, flags);
+  };
+}
+
+/** CVTSS2SD and CVTSD2SS. @param from the source's form */
+export function convertScalar(conversion: number, from: 2 | 3) {
+  const to: Form = from === 3 ? 2 : 3;
+  return (o: Ops, _w: Width, dst: Operand, src: Operand): void => {
+    const source = readSource(o, src, from);
+    const x = counting(o, from, source);
+    const result = o.letVector(o.vec(from === 3 ? 'f32x4.demote_f64x2_zero' : 'f64x2.promote_low_f32x4', [x]));
+    const zero = o.vec(`${shapeOf(to)}.eq`, [counting(o, to, result), o.constVector(0n, 0n)]);
+    const good = ordinary(o, to, counting(o, to, result), from === 2 ? zero : undefined);
+    const quick = o.and(good, noDenormals(o, from, x));
+    o.if(
+      // a wider format holds every number of a narrower one
+      from === 2 ? quick : o.and(quick, inexactUnseen(o)),
+      () => o.writeVector(dst, SCALAR_WIDTH[to] as 64 | 32, result),
+      () => {
+        toScratch(o, source);
+        o.call('floatConvert', o.const(conversion), o.registerNumber(dst));
+      },
+    );
   };
 }
 
@@ -56,16 +116,43 @@ export function convert(conversion: number, bits: 128 | 64 | 32) {
 /** CVTSS2SI, CVTTSS2SI, CVTSD2SI, CVTTSD2SI. */
 export function toInteger(truncate: boolean, form: 2 | 3) {
   return (o: Ops, w: Width, dst: Operand, src: Operand): void => {
-    sourceToScratch(o, src, form);
-    o.write(dst, w, o.callValue('floatToInteger', o.const(truncate ? 1 : 0), o.const(form), o.const(w)));
+    const y = readSource(o, src, form);
+    const shape = shapeOf(form);
+    const x = counting(o, form, y);
+    // the largest that fits 32 bits at either precision
+    const most = form === 3 ? 0x41dfffffffc00000n : 0x4effffff_4effffffn;
+    const fits = o.vec(`${shape}.lt`, [o.vec(`${shape}.abs`, [x]), o.constVector(most, most)]);
+    const small = o.cmp('ne', o.vecToValue(`${form === 3 ? 'i64x2' : 'i32x4'}.all_true`, [fits]), o.const(0));
+    const result = o.variable(o.const(0));
+    o.if(
+      o.and(small, inexactUnseen(o)),
+      () => {
+        const whole = truncate ? x : o.vec(`${shape}.nearest`, [x]);
+        const integers = o.vec(form === 3 ? 'i32x4.trunc_sat_f64x2_s_zero' : 'i32x4.trunc_sat_f32x4_s', [whole]);
+        o.assign(result, o.sext(32, o.vecToValue('i32x4.extract_lane', [integers], 0)));
+      },
+      () => {
+        toScratch(o, y);
+        o.assign(result, o.callValue('floatToInteger', o.const(truncate ? 1 : 0), o.const(form), o.const(w)));
+      },
+    );
+    o.write(dst, w, o.zext(w, result));
   };
 }
 
 /** CVTSI2SS, CVTSI2SD. */
 export function fromInteger(form: 2 | 3) {
   return (o: Ops, w: Width, dst: Operand, src: Operand): void => {
-    const v = o.sext(w, o.read(src, w));
-    o.call('integerToFloat', o.const(form), o.registerNumber(dst), v);
+    const v = o.let(o.sext(w, o.read(src, w)));
+    const small = o.cmp('eq', o.sext(32, v), v);
+    o.if(
+      form === 3 ? small : o.and(small, inexactUnseen(o)),
+      () => {
+        const convert = form === 3 ? 'f64x2.convert_low_i32x4_s' : 'f32x4.convert_i32x4_s';
+        o.writeVector(dst, SCALAR_WIDTH[form] as 64 | 32, o.vec(convert, [o.vectorFrom(v, o.const(0))]));
+      },
+      () => o.call('integerToFloat', o.const(form), o.registerNumber(dst), v),
+    );
   };
 }
 

@@ -14,7 +14,12 @@ const view = new DataView(memory.buffer);
 function arity(op: string): number {
   if (op === 'v128.bitselect') return 3;
   if (/splat$/.test(op)) return 0;
-  if (/\.(not|abs|neg|popcnt|any_true|all_true|bitmask|sh[lr]\w*|extract_lane\w*|replace_lane)$/.test(op)) return 1;
+  if (
+    /\.(not|abs|neg|sqrt|nearest|promote\w*|demote\w*|convert\w*|trunc\w*|popcnt|any_true|all_true|bitmask|sh[lr]\w*|extract_lane\w*|replace_lane)$/.test(
+      op,
+    )
+  )
+    return 1;
   return /\.(extend|extadd)_/.test(op) ? 1 : 2;
 }
 const takesValue = (op: string) => /\.(splat|replace_lane|sh[lr]\w*)$/.test(op) && op !== 'i8x16.shuffle';
@@ -38,6 +43,20 @@ function compile(op: string, immediates: readonly number[]): () => void {
   m.export('f', m.define({ signature: signature([], []), locals: [], code: body }));
   const module = new WebAssembly.Module(m.build());
   return new WebAssembly.Instance(module, { e: { memory } }).exports.f as () => void;
+}
+
+/** A vector of floating-point lanes with one NaN for all: JavaScript does not keep what else stands in them. */
+function oneNan(op: string, v: bigint): bigint {
+  const bits = /^f32/.test(op) ? 32n : /^f64/.test(op) ? 64n : 0n;
+  if (bits === 0n || /\.(eq|ne|lt|gt|le|ge)$/.test(op)) return v;
+  const infinity = bits === 32n ? 0x7f800000n : 0x7ff0000000000000n;
+  const magnitude = (1n << (bits - 1n)) - 1n;
+  let out = 0n;
+  for (let at = 0n; at < 128n; at += bits) {
+    const lane = BigInt.asUintN(Number(bits), v >> at);
+    out |= ((lane & magnitude) > infinity ? infinity + 1n : lane) << at;
+  }
+  return out;
 }
 
 const EDGES = [
@@ -88,7 +107,7 @@ test.each(VECTOR_OPERATIONS)('%s', op => {
       const got = givesValue(op) ? evaluateScalar(op, args, immediates[0]) : evaluateVector(op, args, immediates);
       const high = givesValue(op) ? 0n : view.getBigUint64(72, true) << 64n;
       const want = high | view.getBigUint64(64, true);
-      if (got !== want)
+      if (oneNan(op, got) !== oneNan(op, want))
         expect({ args: args.map(a => a.toString(16)), immediates, is: got.toString(16) }).toEqual(want.toString(16));
     }
   }

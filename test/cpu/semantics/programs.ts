@@ -108,6 +108,7 @@ export function runPrograms(jit: JitOptions | null = null): Twins {
       while (exit === Exit.fuel && left > 0) {
         const fuel = Math.min(left, 1 + prng.below(prng.oneIn(2) ? 8 : 120));
         left -= fuel;
+        if (jit && prng.oneIn(6)) twins.interpreting.processor.jit!.dropAll();
         const difference = twins.go(fuel);
         if (difference) expect(`program ${n} turn ${turn}, ${before}: ${difference}`).toBe(null);
         exit = twins.interpreting.processor.live.get32(S.exit);

@@ -149,3 +149,11 @@ echo state $(cat /sys/bus/xen/devices/vif-0/state) $(cat /sys/class/net/eth0/add
     expect(heard).toBe('hello from the guest\n');
   });
 });
+
+describe.concurrent('check with a network', { timeout: 600_000 }, () => {
+  testWith('cloud', 'wants the router reached by the driver of each mode', async kernel => {
+    const { status, out } = await domzero(['check', ...kernel, '--net', 'user', '--modes', 'native,pv,pvh']);
+    expect(out.match(/ pass .* eth0 reaches its gateway/g)).toHaveLength(3);
+    expect(status).toBe(0);
+  });
+});

@@ -15,12 +15,10 @@ import { unrunResult } from '../report/unrun.ts';
 import { exitStatus, type Result } from '../report/verdict.ts';
 import { ImageError, type KernelImage } from '../toolstack/image/index.ts';
 import { imageModes, type Mode } from '../toolstack/image/modes.ts';
-import type { KernelModule } from '../toolstack/image/modules.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
-import type { Action } from '../toolstack/init/script.ts';
 import { openLogs } from './boot-logs.ts';
 import { type Boot, bootInWorker } from './boot-worker.ts';
-import { DriverSource, devicesOf } from './drivers.ts';
+import { type DeviceChecks, deviceChecks } from './device-checks.ts';
 import { groupFiles, type ImageFiles, loadFiles } from './images.ts';
 import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
@@ -42,11 +40,7 @@ export async function check(
   const groups = groupFiles(paths);
   const matrix = new Matrix(
     options,
-    new InitramfsSource({
-      initrd: options.initrd,
-      modules: options.modules,
-      ...(options.net === 'user' ? { actions: [CHECK_NETWORK] } : {}),
-    }),
+    new InitramfsSource({ initrd: options.initrd, modules: options.modules }),
     io,
     boot,
   );
@@ -83,15 +77,6 @@ function report(results: readonly Result[], options: CheckOptions, io: Io): void
   }
 }
 
-/** What init does with a network device: the addresses are those of the user-mode network. */
-const CHECK_NETWORK: Action = {
-  do: 'network',
-  name: 'eth0',
-  address: '10.0.2.15',
-  netmask: '255.255.255.0',
-  gateway: '10.0.2.2',
-};
-
 /** Kernels times modes, some at a time; results keep the order of the command line. */
 class Matrix {
   private readonly options: CheckOptions;
@@ -124,14 +109,17 @@ class Matrix {
       const { can, reason } = able[mode];
       return { mode, why: can ? notBuilt(mode) : reason };
     });
-    const { disk, net } = this.options;
-    const devices = devicesOf({ hasDisk: disk.length > 0, hasNetwork: net === 'user' });
-    const drivers = new DriverSource({ ...image, modules }, devices);
     const last = reasons.findLast(({ why }) => why === null)?.mode;
     for (const { mode, why } of reasons) {
-      if (why === null) await this.start(files, image, mode, await drivers.for(mode), mode === last);
+      if (why === null)
+        await this.start(files, image, mode, await this.devices({ ...image, modules }, mode), mode === last);
       else this.results.push(Promise.resolve(this.skip(files, image, mode, why)));
     }
+  }
+
+  private devices(image: KernelImage, mode: Mode): Promise<DeviceChecks> {
+    const { disk, net } = this.options;
+    return deviceChecks(image, mode, { disks: disk, net, hasReport: this.goal().kind === 'report' });
   }
 
   private async load(files: ImageFiles): Promise<KernelImage> {
@@ -160,11 +148,11 @@ class Matrix {
     files: ImageFiles,
     image: BootImage,
     mode: Mode,
-    drivers: readonly KernelModule[],
+    devices: DeviceChecks,
     isLast: boolean,
   ): Promise<void> {
     const { options } = this;
-    const initramfs = this.initramfs.for(image.elf.bits, drivers);
+    const initramfs = this.initramfs.for(image.elf.bits, devices.modules, devices.actions);
     const release = await this.slots.take();
     const id = this.results.length;
     const name = `${image.release || image.name} ${mode}`;
@@ -183,8 +171,8 @@ class Matrix {
       initrd: initramfs.bytes,
       commandLine: commandLine(mode, [initramfs.append, options.append]),
       clock: options.clock,
-      // Boots run beside one another: none may write to what others read.
-      disks: options.disk.map(disk => ({ ...disk, isOverlay: true })),
+      disks: devices.disks,
+      checked: devices.checked,
       ...(options.net === undefined ? {} : { net: options.net }),
       jit: options.jit,
     };

@@ -1,5 +1,6 @@
 // Modules that a kernel needs for the devices which it is given, from its own package.
 
+import { cachedModules } from '../platform/node/module-cache.ts';
 import { driverModules, type KernelImage } from '../toolstack/image/index.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
 import type { KernelModule } from '../toolstack/image/modules.ts';
@@ -12,11 +13,11 @@ export function devicesOf({ hasDisk, hasNetwork }: { hasDisk: boolean; hasNetwor
 
 /** Reads each set once: a package takes seconds to go through. */
 export class DriverSource {
-  private readonly image: Pick<KernelImage, 'config' | 'modules'>;
+  private readonly image: Pick<KernelImage, 'sha256' | 'config' | 'modules'>;
   private readonly devices: readonly Device[];
   private readonly read = new Map<string, Promise<readonly KernelModule[]>>();
 
-  constructor(image: Pick<KernelImage, 'config' | 'modules'>, devices: readonly Device[]) {
+  constructor(image: Pick<KernelImage, 'sha256' | 'config' | 'modules'>, devices: readonly Device[]) {
     this.image = image;
     this.devices = devices;
   }
@@ -29,7 +30,7 @@ export class DriverSource {
     if (tree === null || names.length === 0) return Promise.resolve([]);
     const key = names.join();
     let modules = this.read.get(key);
-    if (modules === undefined) this.read.set(key, (modules = tree.withDependencies(names)));
+    if (modules === undefined) this.read.set(key, (modules = cachedModules(this.image, names)));
     return modules;
   }
 }

@@ -17,8 +17,6 @@ export interface InitramfsOptions {
   readonly modules: string | undefined;
   /** What the built-in init runs instead of its report. */
   readonly command?: readonly string[];
-  /** What it does before its report. */
-  readonly actions?: readonly Action[];
 }
 
 /** Where the built-in init stands beside a user's own initramfs. */
@@ -49,27 +47,23 @@ export class InitramfsSource {
   /**
    * @param bits of the kernel that gets it
    * @param drivers modules that the built-in init is to load
+   * @param actions what it is to do then
    */
-  for(bits: 32 | 64, drivers: readonly KernelModule[] = []): Initramfs {
-    if (drivers.length > 0) return this.make(bits, drivers);
+  for(bits: 32 | 64, drivers: readonly KernelModule[] = [], actions: readonly Action[] = []): Initramfs {
+    if (drivers.length > 0 || actions.length > 0) return this.make(bits, drivers, actions);
     let made = this.made.get(bits);
-    if (made === undefined) this.made.set(bits, (made = this.make(bits, [])));
+    if (made === undefined) this.made.set(bits, (made = this.make(bits, [], [])));
     return made;
   }
 
-  private make(bits: 32 | 64, drivers: readonly KernelModule[]): Initramfs {
-    const { initrd, command, actions = [] } = this.options;
+  private make(bits: 32 | 64, modules: readonly KernelModule[], actions: readonly Action[]): Initramfs {
+    const { initrd, command } = this.options;
     if (initrd === undefined) {
-      const builtin = builtinInitramfs({
-        bits,
-        modules: drivers,
-        actions,
-        ...(command === undefined ? {} : { command }),
-      });
+      const builtin = builtinInitramfs({ bits, modules, actions, ...(command === undefined ? {} : { command }) });
       return { bytes: concatBytes([...this.users, builtin]), append: '' };
     }
     if (command === undefined) return { bytes: concatBytes([...this.users]), append: '' };
-    const builtin = builtinInitramfs({ bits, modules: drivers, command, path: GUEST_INIT });
+    const builtin = builtinInitramfs({ bits, modules, actions, command, path: GUEST_INIT });
     return { bytes: concatBytes([...this.users, builtin]), append: `rdinit=${GUEST_INIT}` };
   }
 }

@@ -3,6 +3,7 @@
 import type { Mode } from '../toolstack/image/modes.ts';
 import { ECHOES } from '../toolstack/init/protocol.ts';
 import type { InitReport } from '../toolstack/init/report-parser.ts';
+import type { CheckedDevice } from './boot.ts';
 
 export interface Expected {
   readonly mode: Mode;
@@ -11,6 +12,8 @@ export interface Expected {
   readonly release: string;
   /** The mode as the kernel's log names it ("Booting paravirtualized kernel on …"), for kernels without sysfs' guest_type. */
   readonly bootLine: string | null;
+  /** Devices that init was told to check. */
+  readonly checked: readonly CheckedDevice[];
 }
 
 /** Of one CPU's time over the second in which init sleeps. Ticks of 10 ms. */
@@ -29,6 +32,7 @@ export function violations(report: InitReport, expected: Expected): string[] {
     cpuViolation(report, expected.cpus),
     ...deviceViolations(report),
     ...checkViolations(report),
+    ...uncheckedViolations(report, expected),
     ...idleViolations(report, expected.cpus),
     alarmViolation(report),
   ];
@@ -60,10 +64,15 @@ function modeViolation(report: InitReport, expected: Expected): string | null {
   } else if (bootLine === null || !types.some(type => BOOT_LINES[type].test(bootLine))) {
     return `the kernel does not say that it runs as ${named} (it boots on "${bootLine ?? ''}")`;
   }
-  const isDom0 = xenCapabilities?.includes('control_d') ?? false;
+  const isDom0 = xenCapabilities?.includes('control_d') ?? hasDom0Feature(hypervisor.properties.features);
   if (mode === 'dom0' && !isDom0) return 'the kernel does not take itself for Dom0';
   if (mode !== 'dom0' && isDom0) return 'the kernel takes itself for Dom0';
   return null;
+}
+
+/** Where xenfs is a module that is not there, /sys/hypervisor/properties/features has it too (XENFEAT_dom0, bit 11). */
+function hasDom0Feature(features: string | null): boolean {
+  return (Number.parseInt(features ?? '0', 16) & (1 << 11)) !== 0;
 }
 
 /** On bare hardware there is no hypervisor, by any of the kernel's ways to tell. */
@@ -105,6 +114,21 @@ function checkViolations({ modules, diskChecks, networkChecks }: InitReport): Ar
       return echoes === ECHOES ? null : `over ${name} the gateway answered ${echoes} of ${ECHOES} echo requests`;
     }),
   ];
+}
+
+/** Checks that should have been made. Under Xen the device is a PV one, and stays connected afterwards. */
+function uncheckedViolations(report: InitReport, { checked, mode }: Expected): Array<string | null> {
+  const { diskChecks, networkChecks, xenDevices } = report;
+  const isGuest = mode === 'pv' || mode === 'pvh' || mode === 'pvhvm';
+  const kinds = {
+    disk: { checks: diskChecks, devtype: 'vbd', named: 'disk' },
+    network: { checks: networkChecks, devtype: 'vif', named: 'network' },
+  };
+  return checked.map(device => {
+    const { checks, devtype, named } = kinds[device];
+    if (checks.length === 0) return `init did not check the ${named}`;
+    return isGuest && !xenDevices.some(found => found.devtype === devtype) ? `the kernel has no PV ${named}` : null;
+  });
 }
 
 function idleViolations({ idle }: InitReport, cpus: number): Array<string | null> {

@@ -29,7 +29,12 @@ export interface BootRequest {
   readonly net?: 'user' | 'none';
   /** False: everything is interpreted. */
   readonly jit?: boolean;
+  /** What init is told to check: its report has to tell of it. */
+  readonly checked?: readonly CheckedDevice[];
 }
+
+/** Its first disk; its first network device, which leads to a router and no further. */
+export type CheckedDevice = 'disk' | 'network';
 
 export type EndReason =
   | 'poweroff'

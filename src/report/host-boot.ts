@@ -1,6 +1,7 @@
 // Boots of the library's machines, as reports want them: one machine a boot.
 
 import type { BlockSource } from '../backends/block/source.ts';
+import { NO_SOCKETS } from '../backends/net/user/no-sockets.ts';
 import { JIT_DEFAULTS } from '../cpu/jit/jit.ts';
 import {
   BuildError,
@@ -65,6 +66,9 @@ export interface Surroundings {
 const NO_SURROUNDINGS: Surroundings = {
   openDisk: () => Promise.reject(new BuildError('there is nothing here to open disks with')),
 };
+
+/** A network device and a router that leads nowhere, so that nothing outside has a part in what is seen. */
+const ROUTER_ALONE: NetworkSetup = { vifs: [{}], user: () => ({ sockets: NO_SOCKETS, isolated: true }) };
 
 interface OpenDisk {
   readonly spec: DiskSpec;
@@ -168,7 +172,8 @@ export async function startOnHost(
   const log = (line: string) => {
     for (const listener of logListeners) listener(line);
   };
-  const machine = await start(request, log, { disks, networks: surroundings.networks }).catch((error: unknown) => {
+  const networks = surroundings.networks ?? (request.checked?.includes('network') ? ROUTER_ALONE : undefined);
+  const machine = await start(request, log, { disks, networks }).catch((error: unknown) => {
     closeAll(disks);
     throw error;
   });

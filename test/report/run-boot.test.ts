@@ -36,6 +36,7 @@ describe('the report as goal', () => {
     ['another mode', { 'hypervisor/guest_type': 'HVM' }, 'the kernel says that it runs as HVM, not as PV'],
     ['another hypervisor', { 'hypervisor/type': 'kvm' }, 'the kernel did not find Xen'],
     ['Dom0', { 'xen/capabilities': 'control_d' }, 'the kernel takes itself for Dom0'],
+    ['Dom0 without xenfs', { 'hypervisor/properties/features': '00000800' }, 'the kernel takes itself for Dom0'],
     ['another kernel', { 'uname/release': '5.0' }, 'another kernel reported: 5.0'],
     ['a device', { 'device/xen/vbd-51712/state': 'Initialising' }, 'device/vbd/51712 is Initialising, not Connected'],
     ['a slow sleep', { 'idle/seconds': '5.000000000' }, 'a sleep of one second took 5.0 s'],
@@ -60,6 +61,20 @@ describe('the report as goal', () => {
     expect(result.reason).toBe(
       'the module x.ko was not loaded (error 8); xvda cannot be written and read (error 5); eth0 does not come up (error 19)',
     );
+  });
+
+  test('what init was to check has to be checked', async () => {
+    const checking = (report: Record<string, string>) =>
+      runBoot({ ...request, checked: ['disk', 'network'] }, play({ console: [...kernelLines, reportText(report)] }), {
+        goal: REPORT,
+        timeoutSeconds: 5,
+        reproduce: '',
+      });
+    expect((await checking(goodReport)).reason).toBe('init did not check the disk; init did not check the network');
+    const checks = { ...goodReport, 'disk/xvda': '01 01', 'network/eth0': '3' };
+    expect((await checking(checks)).reason).toBe('the kernel has no PV disk; the kernel has no PV network');
+    const devices = { 'device/xen/vbd-51712/devtype': 'vbd', 'device/xen/vif-0/devtype': 'vif' };
+    expect((await checking({ ...checks, ...devices })).verdict).toBe('pass');
   });
 
   test('a pass tells of checked devices and of complaints about firmware', async () => {

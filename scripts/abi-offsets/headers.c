@@ -15,6 +15,7 @@
 #include "platform.h"
 #include "domctl.h"
 #include "sysctl.h"
+#include "arch-x86/xen-mca.h"
 #include "pmu.h"
 #include "hvm/hvm_op.h"
 #include "hvm/params.h"

@@ -8,6 +8,7 @@ import { type ErrnoName, XenError } from '../errors.ts';
 import { writeWallclock } from '../time/time-info.ts';
 import type { Vcpu } from '../vcpu.ts';
 import type { Handler } from './copy.ts';
+import { cpuSignature } from './cpu-signature.ts';
 import { notBuilt } from './not-built.ts';
 import { requirePrivileged } from './permissions.ts';
 import { type Member, member } from './union-member.ts';
@@ -99,7 +100,7 @@ const OPERATIONS = new Map<number, Member>([
       const count = processorsOf(domain);
       const maxPresent = count - 1;
       if (xenCpuid >= count) return { maxPresent, vendorId: new Uint8Array(12), family: 0, model: 0, stepping: 0 };
-      return { maxPresent, vendorId: new TextEncoder().encode(model.vendor), ...signature(model.leaves) };
+      return { maxPresent, vendorId: new TextEncoder().encode(model.vendor), ...cpuSignature(model) };
     }),
   ],
   // All processors of this machine are on from the start and stay so.
@@ -108,22 +109,6 @@ const OPERATIONS = new Map<number, Member>([
   [XENPF.cpu_hotadd, refuse('EINVAL')],
   [XENPF.mem_hotadd, refuse('EINVAL')],
 ]);
-
-/** Family, model and stepping of CPUID leaf 1. */
-function signature(leaves: readonly { leaf: number; eax: number }[]): {
-  family: number;
-  model: number;
-  stepping: number;
-} {
-  const eax = leaves.find(({ leaf }) => leaf === 1)?.eax ?? 0;
-  const base = (eax >>> 8) & 15;
-  const extended = base >= 6 ? ((eax >>> 16) & 15) << 4 : 0;
-  return {
-    family: base === 15 ? base + ((eax >>> 20) & 0xff) : base,
-    model: ((eax >>> 4) & 15) | extended,
-    stepping: eax & 15,
-  };
-}
 
 const NAMES = new Map<number, string>(Object.entries(XENPF).map(([name, number]) => [number, name]));
 const head = struct('xen_platform_op head', { cmd: u32, interfaceVersion: u32 });

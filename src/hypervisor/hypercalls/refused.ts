@@ -27,8 +27,6 @@ export const kexecOp = controlOnly('kexec_op');
 export const xenpmuOp = always('EOPNOTSUPP');
 /** hypfs_op (42). */
 export const hypfsOp = controlOnly('hypfs_op');
-/** mca (48). */
-export const mca = controlOnly('mca');
 
 /** The most buffers that one dm_op has. */
 const DM_OP_BUFFERS = 3;

@@ -8,6 +8,7 @@ import { domctl } from './domctl.ts';
 import { eventChannelOp } from './event-channel.ts';
 import { grantTableOp } from './grant-table.ts';
 import { hvmOp } from './hvm-op.ts';
+import { mca } from './mca.ts';
 import { memoryOp } from './memory-op.ts';
 import { mmuUpdate, updateVaMapping, updateVaMappingOtherdomain } from './mmu.ts';
 import { mmuextOp } from './mmuext.ts';
@@ -78,7 +79,7 @@ const rows = (): readonly Row[] => [
   ['xenpmu_op',                     40, '✓    ✓    ✓     ✓', refused.xenpmuOp],
   ['dm_op',                         41, '✓    ✓    ✓     ✓', refused.dmOp],
   ['hypfs_op',                      42, '✓    ✓    ✓     ✓', refused.hypfsOp],
-  ['mca',                           48, '✓    ✓    -     -', refused.mca],
+  ['mca',                           48, '✓    ✓    -     -', mca],
 ];
 
 type Tables = Record<GuestKind, (HypercallRow | undefined)[]>;

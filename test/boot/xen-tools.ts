@@ -37,6 +37,7 @@ export async function xenToolsInitramfs(kernel: readonly string[], commands: rea
       parents(entry.path);
       if (entry.type === 'file') archive.file(entry.path, entry.read(), { mode: 0o755 });
       else if (entry.type === 'symlink') archive.symlink(entry.path, entry.linkTarget);
+      else if (entry.type === 'hardlink') archive.symlink(entry.path, `/${entry.linkTarget.replace(/^[./]+/, '')}`);
     }
   }
   const { modules } = await loadImages(kernel.map(path => ({ name: basename(path), bytes: readFile(path) })));

@@ -1,8 +1,9 @@
-// The interpreter alone: instructions a second on loops in memory, then over a kernel's whole boot, with a profile of where the boot's time goes
+// The processor alone: instructions a second on loops in memory, interpreted and compiled, then over a kernel's whole boot, with a profile of where the boot's time goes
 // (from V8's own profiler, by function; generated code shows as `run` and by the instruction it handles).
 //   npx tsx bench/interpreter.ts [KERNEL.deb]
 import { readFileSync } from 'node:fs';
 import { Session } from 'node:inspector/promises';
+import { JIT_DEFAULTS, type JitOptions } from '../src/cpu/jit/jit.ts';
 import { S, SEG } from '../src/cpu/layout.ts';
 import { EngineMemory } from '../src/cpu/memory.ts';
 import { CPU_MODELS } from '../src/cpu/models/index.ts';
@@ -51,9 +52,9 @@ const LOOPS: Record<string, Program> = {
   },
 };
 
-function loopMips(program: Program): number {
+function loopMips(program: Program, jit: JitOptions | null): number {
   const memory = new EngineMemory(16 << 20);
-  const cpu = createProcessor(memory, CPU_MODELS[0]);
+  const cpu = createProcessor(memory, CPU_MODELS[0], jit);
   const { live } = cpu;
   live.set(S.cr0, 1n);
   live.set(S.efer, 1n << 10n);
@@ -117,5 +118,8 @@ async function bootWithProfile(file: string): Promise<void> {
   for (const [name, time] of rows) console.log(`${((100 * time) / total).toFixed(1).padStart(6)} %  ${name}`);
 }
 
-for (const [name, program] of Object.entries(LOOPS)) console.log(`${name}: ${loopMips(program).toFixed(0)} MIPS`);
+for (const [name, program] of Object.entries(LOOPS)) {
+  const [interpreted, compiled] = [null, JIT_DEFAULTS].map(jit => loopMips(program, jit).toFixed(0));
+  console.log(`${name}: ${interpreted} MIPS interpreted, ${compiled} compiled`);
+}
 if (process.argv[2]) await bootWithProfile(process.argv[2]);

@@ -83,7 +83,8 @@ async function main(): Promise<void> {
     writeFileSync(initrd, archive.file('init', readFileSync(program), { mode: 0o755 }).finish());
     const xen = readdirSync('/boot').find(name => /^xen-4.*-amd64\.gz$/.test(name));
     if (xen) writeFileSync(xenFile, gunzipSync(readFileSync(join('/boot', xen))));
-    const append = parts ? ` parts=${parts}` : '';
+    // a comma would end the module's name in QEMU's -initrd
+    const append = parts ? ` parts=${parts.replaceAll(',', '+')}` : '';
     const qemu = ['-accel', 'tcg', '-display', 'none', '-no-reboot', '-monitor', 'none', '-serial', 'stdio'];
     const start: Record<string, () => Promise<Times>> = {
       domzero: () => {

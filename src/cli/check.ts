@@ -175,6 +175,7 @@ class Matrix {
       checked: devices.checked,
       ...(options.net === undefined ? {} : { net: options.net }),
       jit: options.jit,
+      dumpJit: options.dumpJit,
     };
     const how = {
       goal: this.goal(),

@@ -20,6 +20,8 @@ export interface MachineOptions {
   readonly clock: 'virtual' | 'real';
   /** False for --no-jit. */
   readonly jit: boolean;
+  /** The log shows what is compiled. */
+  readonly dumpJit?: boolean;
   /** Seconds; Infinity for none. */
   readonly timeout: number;
 }
@@ -66,6 +68,7 @@ export function addMachineOptions(command: Command, clock: 'virtual' | 'real', t
     .addOption(
       new Option('--cpu <model>', 'CPU model').choices(CPU_MODELS.map(model => model.name)).default(DEFAULTS.cpu),
     )
+    .option('--dump-jit', 'print compiled guest code beside its WebAssembly, to the log')
     .option('--no-jit', 'interpret all code instead of compiling what is hot (slower, for comparison)')
     .addOption(new Option('--clock <kind>', 'what time is').choices(['virtual', 'real']).default(clock))
     .addOption(

@@ -57,6 +57,7 @@ export async function run(
     clock: options.clock,
     disks: options.disk,
     jit: options.jit,
+    dumpJit: options.dumpJit,
   };
   const filter = hasCommand ? new CommandOutput(bytes => io.out(bytes)) : null;
   let left = false;

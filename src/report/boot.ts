@@ -31,6 +31,8 @@ export interface BootRequest {
   readonly jit?: boolean;
   /** What init is told to check: its report has to tell of it. */
   readonly checked?: readonly CheckedDevice[];
+  /** Compiled code goes to the log. */
+  readonly dumpJit?: boolean | undefined;
 }
 
 /** Its first disk; its first network device, which leads to a router and no further. */

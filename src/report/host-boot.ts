@@ -2,7 +2,8 @@
 
 import type { BlockSource } from '../backends/block/source.ts';
 import { NO_SOCKETS } from '../backends/net/user/no-sockets.ts';
-import { JIT_DEFAULTS } from '../cpu/jit/jit.ts';
+import { dumpRegion } from '../cpu/jit/dump.ts';
+import { JIT_DEFAULTS, type JitOptions } from '../cpu/jit/jit.ts';
 import {
   BuildError,
   Dom0Machine,
@@ -82,7 +83,16 @@ interface Devices {
 }
 
 type Starter = (request: BootRequest, log: (line: string) => void, devices: Devices) => Promise<Machine>;
-const jitOf = (request: BootRequest) => (request.jit === false ? null : JIT_DEFAULTS);
+function jitOf({ jit, dumpJit }: BootRequest, log: (line: string) => void): JitOptions | null {
+  if (jit === false) return null;
+  if (!dumpJit) return JIT_DEFAULTS;
+  return {
+    ...JIT_DEFAULTS,
+    onCompile: (region, translated, memory) => {
+      for (const line of dumpRegion(region, translated, memory)) log(line);
+    },
+  };
+}
 
 /** Starts each mode's machine; modes that are not here are not built yet. */
 const STARTERS: Partial<Record<Mode, Starter>> = {
@@ -99,7 +109,7 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       clock,
       disks,
       networks,
-      jit: jitOf(request),
+      jit: jitOf(request, log),
       log,
     });
   },
@@ -115,7 +125,7 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       clock,
       disks: opened.map(({ source }) => source),
       networks,
-      jit: jitOf(request),
+      jit: jitOf(request, log),
       log,
     });
   },
@@ -132,7 +142,7 @@ async function hosted(
   create: (host: Host, options: GuestOptions) => GuestDomain,
 ): Promise<Machine> {
   const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
-  const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, jit: jitOf(request), log });
+  const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, jit: jitOf(request, log), log });
   const guest = create(host, { image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus });
   const vdevs = assignVdevs(disks.map(({ spec }) => spec));
   disks.forEach(({ spec, source }, i) => {

@@ -15,7 +15,7 @@ import type { TlbBanks } from '../mmu/tlb.ts';
 import type { CpuState } from '../state.ts';
 import { type CodeSources, discover, type Region } from './region.ts';
 import type { Touched } from './registers.ts';
-import { plan, REGION_SIGNATURE, translate } from './translate.ts';
+import { plan, REGION_SIGNATURE, type Translated, translate } from './translate.ts';
 
 export interface JitOptions {
   /** Entries of a block before it is compiled. */
@@ -25,7 +25,7 @@ export interface JitOptions {
   /** Fuel that a region wants on entry and at every turn of a loop; no more instructions are in a region, so that none runs out between. */
   minFuel: number;
   /** Told of every region that is compiled: for dumps. */
-  onCompile?: (region: Region, code: readonly number[]) => void;
+  onCompile?: (region: Region, translated: Translated, memory: EngineMemory) => void;
 }
 
 export const JIT_DEFAULTS: JitOptions = { heat: 30_000, batch: 8, minFuel: 512 };
@@ -176,8 +176,9 @@ export class Jit {
     m.importMemory('e', 'memory', pages, pages);
     const callees = { fill, handler: (id: number) => handlers.get(id) ?? null };
     found.forEach(({ region, touched }, i) => {
-      const { locals, code } = translate(region, memory, touched, callees, this.options.minFuel);
-      this.options.onCompile?.(region, code);
+      const translated = translate(region, memory, touched, callees, this.options.minFuel);
+      const { locals, code } = translated;
+      this.options.onCompile?.(region, translated, memory);
       const name = `region ${region.entry.header.toString(16)}`;
       m.export(`r${i}`, m.define({ name, signature: REGION_SIGNATURE, locals, code }));
       this.statistics.instructions += region.instructions;

@@ -41,6 +41,8 @@ export interface Callees {
 export interface Translated {
   locals: readonly ValueType[];
   code: readonly number[];
+  /** Where each instruction's code begins, for dumps. */
+  marks: readonly { at: number; step: Step }[];
 }
 
 /** What an instruction does when it is translated. */
@@ -141,6 +143,7 @@ class Translation implements Surroundings {
   private readonly modified: number;
   private readonly firstFree: number;
   private readonly minFuel: number;
+  private readonly marks: { at: number; step: Step }[] = [];
   private exit = 0;
   private block: RegionBlock;
   private index = 0;
@@ -178,7 +181,7 @@ class Translation implements Surroundings {
     if (this.registers.touched.modified & ~this.modified || this.registers.touched.used & ~this.used) {
       throw new Error('a region touches registers that its plan does not know');
     }
-    return { locals: code.locals, code: code.code };
+    return { locals: code.locals, code: code.code, marks: this.marks };
   }
 
   private emitEntry(): void {
@@ -298,6 +301,7 @@ class Translation implements Surroundings {
       this.block = block;
       this.index = i;
       const step = steps[i];
+      this.marks.push({ at: code.code.length, step });
       if (step.means === 'leave') {
         this.leave();
         return;

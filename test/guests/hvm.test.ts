@@ -1,13 +1,26 @@
 // What an HVM guest gets of Xen: hypercalls by mode and privilege, parameters, pages, upcalls.
 import { expect } from 'vitest';
+import { GNTMAP, gnttabMapGrantRef } from '../../src/abi/xen/grant-table.ts';
 import { HVM_PARAM, HVMOP, xenHvmEvtchnUpcallVector } from '../../src/abi/xen/hvm.ts';
 import { XENMAPSPACE, XENMEM, xenAddToPhysmap } from '../../src/abi/xen/memory.ts';
 import { VCPUOP, vcpuRegisterVcpuInfo } from '../../src/abi/xen/vcpu.ts';
 import { DOMID_SELF } from '../../src/hypervisor/domain-ids.ts';
-import { al, dword, dx, eax, ebx, ecx, edx, mem, qword, rax } from '../../src/toolstack/init/assembler/assembler.ts';
-import { reservation } from './calls.ts';
+import {
+  al,
+  dword,
+  dx,
+  eax,
+  ebx,
+  ecx,
+  edx,
+  mem,
+  qword,
+  rax,
+  rdx,
+} from '../../src/toolstack/init/assembler/assembler.ts';
+import { grant, reservation } from './calls.ts';
 import { fromUserMode, getParam, instructions, setParam, UPCALL_VECTOR, wrmsr } from './hvm-guest.ts';
-import { code, evaluate, hypercall, read, record, store, type Value, words } from './value.ts';
+import { code, evaluate, hypercall, read, record, statusIn, store, type Value, words } from './value.ts';
 import { world } from './world.ts';
 
 const guest = world();
@@ -140,3 +153,30 @@ guest.hvm('reboots by a triple fault', g => {
   ).neverReturns();
   g.aside(a => a.section('data').align(8).label('nothing').dq(0, 0).section('text'));
 }, { ends: 'reboot', because: /Triple fault - invoking HVM shutdown action 1/ }); // biome-ignore format: as the others
+
+guest.hvm('reads a page that was granted for reading alone; what it writes there is lost', g => {
+  const page = g.page(1, 'lent');
+  const own = g.given(({ hostile }) => hostile.id);
+  g.does(store(page, 0x77));
+  g.prepares('to see its grant table', addToPhysmap(XENMAPSPACE.grantTable, 0, 0xc0000));
+  // Entry 8, of version 1: the frame, the domain, GTF_permit_access and GTF_readonly.
+  g.does(
+    store(
+      0xc0000040,
+      code(a => {
+        evaluate(a, gfnOf(page));
+        a.shl(rax, 32).mov(rdx, own).shl(edx, 16).or(edx, 5).or(rax, rdx);
+      }),
+    ),
+  );
+  const map = (flags: number, label: string): Value =>
+    grant('map_grant_ref', gnttabMapGrantRef, { hostAddr: 0xd0000000, flags, ref: 8, dom: own }, label);
+  g.prepares('to map it for writing', map(GNTMAP.host_map, 'writable'));
+  g.tries('its status', statusIn(gnttabMapGrantRef as never, 'writable')).gets(1);
+  g.prepares('to map it for reading', map(GNTMAP.host_map | GNTMAP.readonly, 'readable'));
+  g.tries('its status', statusIn(gnttabMapGrantRef as never, 'readable')).gets(0);
+  g.tries('to read it', read(0xd0000000)).gets(0x77);
+  g.does(store(0xd0000000, 0x88));
+  g.tries('to find it as it was', read(0xd0000000)).gets(0x77);
+  g.tries('here too', read(page)).gets(0x77);
+});

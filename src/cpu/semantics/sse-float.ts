@@ -10,6 +10,7 @@ import {
   noDenormals,
   ordered,
   ordinary,
+  ordinaryOrZero,
   quickArithmetic,
   quickComparison,
   shapeOf,
@@ -91,7 +92,8 @@ export function convertScalar(conversion: number, from: 2 | 3) {
     const x = counting(o, from, source);
     const result = o.letVector(o.vec(from === 3 ? 'f32x4.demote_f64x2_zero' : 'f64x2.promote_low_f32x4', [x]));
     const zero = o.vec(`${shapeOf(to)}.eq`, [counting(o, to, result), o.constVector(0n, 0n)]);
-    const good = ordinary(o, to, counting(o, to, result), from === 2 ? zero : undefined);
+    const counted = counting(o, to, result);
+    const good = from === 2 ? ordinaryOrZero(o, to, counted, zero) : ordinary(o, to, counted);
     const quick = o.and(good, noDenormals(o, from, x));
     o.if(
       // a wider format holds every number of a narrower one

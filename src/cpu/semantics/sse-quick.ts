@@ -73,10 +73,14 @@ function inRange(o: Ops, form: Form, v: Vector): Vector {
   return and(o, f(o, form, 'ge', magnitude, leastSafe(o, form)), f(o, form, 'le', magnitude, largest(o, form)));
 }
 
-/** Every lane is far from being denormal or infinite, or 0 where 0 was converted. */
-export function ordinary(o: Ops, form: Form, v: Vector, wasZero?: Vector): Bool {
-  const good = inRange(o, form, v);
-  return all(o, form, wasZero ? or(o, good, wasZero) : good);
+/** Every lane is far from being denormal or infinite. */
+export function ordinary(o: Ops, form: Form, v: Vector): Bool {
+  return all(o, form, inRange(o, form, v));
+}
+
+/** The same, or 0 where 0 was converted. */
+export function ordinaryOrZero(o: Ops, form: Form, v: Vector, wasZero: Vector): Bool {
+  return all(o, form, or(o, inRange(o, form, v), wasZero));
 }
 
 type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt' | 'min' | 'max';

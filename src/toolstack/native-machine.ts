@@ -9,13 +9,17 @@ import { createProcessor } from '../cpu/processor.ts';
 import type { CrashRecord } from '../hypervisor/crash.ts';
 import { PCI_HOLE } from '../machine/board.ts';
 import { HostEvents } from '../machine/host-events.ts';
+import { DebugExit } from '../machine/legacy/debug-ports.ts';
 import { layOutMemory } from '../machine/memory-layout.ts';
 import { Pc } from '../machine/pc.ts';
 import { registersOf, stackOf } from '../machine/processor/registers.ts';
 import { REAL_TIME_RUN, Scheduler } from '../machine/schedule.ts';
 import type { Clock } from '../machine/time/clock.ts';
 import { VirtioBlock } from '../machine/virtio/block.ts';
+import { VirtioConsole } from '../machine/virtio/console.ts';
+import type { VirtioMachine } from '../machine/virtio/device.ts';
 import { addVirtio } from '../machine/virtio/pci-device.ts';
+import { VirtioRng } from '../machine/virtio/rng.ts';
 import { BuildError } from './builder/error.ts';
 import { enterLinux, type LinuxEntry, loadLinux } from './builder/linux-boot.ts';
 import { type ClockOptions, makeClock } from './clock.ts';
@@ -45,8 +49,19 @@ export interface NativeMachineOptions extends ClockOptions {
   disks?: readonly BlockSource[];
   /** Network cards, virtio-net devices in this order, and where they lead. */
   networks?: NetworkSetup | undefined;
+  /** Devices beside the usual ones. */
+  extras?: ExtraDevices;
   /** What the machine has to say beside the console: why it ended, devices that gave up on a guest. */
   log?: (line: string) => void;
+}
+
+export interface ExtraDevices {
+  /** virtio-rng: on a virtual clock it gives the same numbers in every run, on a real one those of the surroundings. */
+  rng?: boolean;
+  /** A second console, by virtio: NativeMachine.virtioConsole. */
+  console?: boolean;
+  /** Port of an isa-debug-exit device: a write of n ends the machine with NativeMachine.exitCode 2 n + 1, as QEMU does. */
+  debugExit?: number;
 }
 
 const MIB = 1 << 20;
@@ -56,6 +71,10 @@ const INPUT_ROOM = 4096;
 export class NativeMachine implements Machine {
   /** The first serial port. */
   readonly console: GuestConsole;
+  /** The second console, where there is one. */
+  readonly virtioConsole: GuestConsole | null = null;
+  /** What was written to the isa-debug-exit device, as QEMU's exit status would be; null where nothing was. */
+  exitCode: number | null = null;
   readonly pc: Pc;
   readonly scheduler: Scheduler;
   private readonly clock: Clock;
@@ -113,6 +132,10 @@ export class NativeMachine implements Machine {
       });
       addCards(this.networks, options.networks.vifs, pc.pci, devices);
     }
+    const { rng, console: hasConsole, debugExit } = options.extras ?? {};
+    if (rng) addVirtio(pc.pci, new VirtioRng(devices, options.clock === 'real' ? randomBytes : repeatableBytes()));
+    if (hasConsole) this.virtioConsole = this.addConsole(devices);
+    if (debugExit !== undefined) pc.bus.ports.attach(debugExit, 4, new DebugExit(code => this.debugExit(code)));
     pc.runFirmware(pc.localApics.map(apic => apic.initialId));
     const entry = loadLinux(pc.physical, {
       ...{ image, initrd, cmdline, entry: options.entry },
@@ -181,6 +204,25 @@ export class NativeMachine implements Machine {
     for (const processor of this.pc.processors) processor.stop();
   }
 
+  private addConsole(devices: VirtioMachine): GuestConsole {
+    const console = new GuestConsole(() => this.sleeper.wake());
+    const device = new VirtioConsole(devices, { output: bytes => console.print(bytes) });
+    addVirtio(this.pc.pci, device);
+    console.connect({
+      write: bytes => {
+        const taken = bytes.subarray(0, Math.max(0, INPUT_ROOM - device.waitingInput));
+        device.receive(taken);
+        return taken.length;
+      },
+    });
+    return console;
+  }
+
+  private debugExit(code: number): void {
+    this.exitCode ??= code;
+    this.end('poweroff', `isa-debug-exit with ${code}`);
+  }
+
   // ---- the serial port
 
   /** What was sent since the last flush. */
@@ -203,4 +245,24 @@ export class NativeMachine implements Machine {
     this.pc.uart.receive(taken);
     return taken.length;
   }
+}
+
+function randomBytes(into: Uint8Array): void {
+  // In pieces: the surroundings give at most 64 KiB at once.
+  for (let at = 0; at < into.length; at += 65536) {
+    into.set(crypto.getRandomValues(new Uint8Array(Math.min(65536, into.length - at))), at);
+  }
+}
+
+/** Numbers that are the same in every run: a counter through the finalizer of MurmurHash3. */
+function repeatableBytes(): (into: Uint8Array) => void {
+  let counter = 0;
+  return into => {
+    for (let i = 0; i < into.length; i++) {
+      let x = ++counter;
+      x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+      x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+      into[i] = x ^ (x >>> 16);
+    }
+  };
 }

@@ -32,6 +32,7 @@ function nativePc(system: Installed, disk: FileSource): Promise<Machine> {
     cmdline: 'console=ttyS0 quiet',
     memoryMiB: MEMORY,
     disks: [disk],
+    networks: { vifs: [{}], user: wake => ({ sockets: nodeSockets(wake) }) },
   });
 }
 
@@ -84,6 +85,12 @@ async function keepsFile(person: Person, path: string): Promise<void> {
 const server = createServer((_, response) => response.end(NUMBERS));
 afterAll(() => server.close());
 
+/** The port of the server that guests get a file from. */
+async function served(): Promise<number> {
+  if (!server.listening) await new Promise<void>(listening => server.listen(0, '127.0.0.1', listening));
+  return (server.address() as AddressInfo).port;
+}
+
 describe('Debian on a disk', { timeout: 1_800_000 }, () => {
   const copyOf = (system: Installed) => {
     const path = scratchPath('disk.ext4');
@@ -91,15 +98,23 @@ describe('Debian on a disk', { timeout: 1_800_000 }, () => {
     return { path, disk: new FileSource(openBlockFile(path, true)) };
   };
 
-  testWith('generic', 'boots natively to a login and keeps a file', async (kernel, context) => {
-    const system = await debianSystem(kernel, context);
-    const { path, disk } = copyOf(system);
-    const person = new Person(await nativePc(system, disk));
-    await logIn(person);
-    expect(await person.runs('findmnt -no SOURCE,FSTYPE /')).toBe('/dev/vda ext4\n');
-    await keepsFile(person, path);
-    disk.close();
-  });
+  testWith(
+    'generic',
+    'boots natively to a login, gets a file from this machine, and keeps one',
+    async (kernel, context) => {
+      const system = await debianSystem(kernel, context);
+      const { path, disk } = copyOf(system);
+      const machine = await nativePc(system, disk);
+      const port = await served();
+      const person = new Person(machine);
+      await logIn(person);
+      expect(await person.runs('findmnt -no SOURCE,FSTYPE /')).toBe('/dev/vda ext4\n');
+      expect(await person.runs(`wget -qO- http://10.0.2.2:${port}/ | sha256sum`)).toBe(SUM);
+      await keepsFile(person, path);
+      machine.close();
+      disk.close();
+    },
+  );
 
   for (const mode of EXHAUSTIVE ? (['pv', 'pvh', 'pvhvm'] as const) : (['pv'] as const)) {
     testWith(
@@ -109,15 +124,13 @@ describe('Debian on a disk', { timeout: 1_800_000 }, () => {
         const system = await debianSystem(kernel, context);
         const { path, disk } = copyOf(system);
         const machine = await guest(mode, system, disk);
-        await new Promise<void>(listening => server.listen(0, '127.0.0.1', listening));
-        const { port } = server.address() as AddressInfo;
+        const port = await served();
         const person = new Person(machine);
         await logIn(person);
         expect(await person.runs('findmnt -no SOURCE,FSTYPE /')).toBe('/dev/xvda ext4\n');
         expect(await person.runs(`wget -qO- http://10.0.2.2:${port}/ | sha256sum`)).toBe(SUM);
         await keepsFile(person, path);
         machine.close();
-        server.close();
         disk.close();
       },
     );

@@ -2,7 +2,8 @@
 import { describe, expect, test } from 'vitest';
 import { check, domzero, machineName, scratchPath } from './domzero.ts';
 import { stockKernel, testWith } from './kernels.ts';
-import { outputOf, xenToolsInitramfs } from './xen-tools.ts';
+import { outputOf } from './script-initramfs.ts';
+import { xenToolsInitramfs } from './xen-tools.ts';
 
 describe.concurrent('as Dom0', { timeout: 3_600_000 }, () => {
   for (const machine of [{}, { cpus: 4 }, { cpu: 'skylake', memory: '256M' }]) {

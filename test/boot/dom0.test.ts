@@ -19,10 +19,9 @@ describe.concurrent('as Dom0', { timeout: 3_600_000 }, () => {
   }
 
   testWith('cloud', 'is skipped, since the image itself says that it cannot be Dom0', async kernel => {
-    const { status, result, text } = await check(kernel, 'dom0');
-    expect(status, text).toBe(4);
-    expect(result).toMatchObject({ verdict: 'skip' });
-    expect(result.reason).toMatch(/dom0|CONFIG_XEN/i);
+    const { status, out } = await domzero(['check', ...kernel, '--modes', 'dom0']);
+    expect(status, out).toBe(4);
+    expect(out).toMatch(/dom0 +skip .*(?:dom0|CONFIG_XEN)/i);
   });
 });
 
@@ -80,6 +79,6 @@ describe("Debian's tools in Dom0", { timeout: 600_000 }, () => {
     expect(dmesg.lines).toContain('(XEN) General information for domain 0:');
     expect(store).toEqual({ lines: ['hello', 'xenstored = ""', 'test = "hello"'], status: 0 });
     expect(watch).toEqual({ lines: ['/tool/test'], status: 0 });
-    expect(channels.lines.join('\n')).toMatch(/VCPU 0: Virtual IRQ 0/);
+    expect(channels.lines.join('\n')).toMatch(/VCPU 0/);
   });
 });

@@ -4,7 +4,7 @@ import { scriptInitramfs } from './script-initramfs.ts';
 /** The tools, and the packages of all libraries that they are linked with. */
 const PACKAGES = [
   'xen-utils-4.17', 'xenstore-utils', 'libxenmisc4.17', 'libxencall1', 'libxendevicemodel1', 'libxenevtchn1',
-  'libxenforeignmemory1', 'libxengnttab1', 'libxenhypfs1', 'libxenstore4', 'libxentoolcore1', 'libxentoollog1', 'libc6', 'libyajl2',
+  'libxenforeignmemory1', 'libxengnttab1', 'libxenhypfs1', 'libxenstore4', 'libxentoolcore1', 'libxentoollog1', 'libc6', 'libgcc-s1', 'libyajl2',
   'libuuid1', 'zlib1g', 'liblzma5', 'libbz2-1.0', 'liblzo2-2', 'libzstd1', 'libfdt1', 'libnl-3-200', 'libnl-route-3-200', 'libtinfo6',
 ] as const; // biome-ignore format: a list
 const MODULES = ['xen_privcmd', 'xenfs', 'xen_evtchn', 'xen_gntdev', 'xen_gntalloc'];

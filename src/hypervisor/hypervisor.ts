@@ -93,6 +93,11 @@ export class Hypervisor {
     this.processor.onProtectedStore = (linear, size, value) => protectedStore(this, linear, size, value);
   }
 
+  /** Processors of the machine, as tools count them. */
+  get processors(): number {
+    return this.hardware?.processors ?? 1;
+  }
+
   /** Makes an empty domain: no memory, vCPUs without a context. */
   createDomain(config: DomainConfig): Domain {
     if (config.id >= DOMID_FIRST_RESERVED || this.domains.has(config.id)) throw new XenError('EEXIST');

@@ -5,7 +5,7 @@ import { binary, constI64, type Emitter, load, localNode, type Node, unary } fro
 import { HINT_GENERAL } from './record.ts';
 import type { Frame, FunctionIndex, Variant } from './variant.ts';
 
-const BINARY: Record<BinaryOp, number> = {
+export const BINARY: Record<BinaryOp, number> = {
   add: Op.i64Add,
   sub: Op.i64Sub,
   mul: Op.i64Mul,
@@ -22,7 +22,7 @@ const BINARY: Record<BinaryOp, number> = {
   rem_u: Op.i64RemU,
   rem_s: Op.i64RemS,
 };
-const COMPARE: Record<CompareOp, number> = {
+export const COMPARE: Record<CompareOp, number> = {
   eq: Op.i64Eq,
   ne: Op.i64Ne,
   lt_u: Op.i64LtU,

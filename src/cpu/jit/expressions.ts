@@ -2,9 +2,11 @@
 //
 // Leaves are constants, locals that change no more, and guest registers. Where a register is written while trees still refer to it, its
 // leaves are frozen: they get a copy of the old value (see RegisterFile).
+
 import { pushI32, pushI64 } from '../../wasm/encode.ts';
 import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import { Emitter } from '../interp/emitter.ts';
+import { BINARY, COMPARE } from '../interp/wasm-values.ts';
 import type { BinaryOp, CompareOp, UnaryOp, Width } from '../semantics/ops.ts';
 
 /** A function body in the making, with the names that are bound in it. */
@@ -193,35 +195,6 @@ export interface Difference {
 }
 
 const { i32, i64 } = Type;
-const BINARY: Record<BinaryOp, number> = {
-  add: Op.i64Add,
-  sub: Op.i64Sub,
-  mul: Op.i64Mul,
-  and: Op.i64And,
-  or: Op.i64Or,
-  xor: Op.i64Xor,
-  shl: Op.i64Shl,
-  shr_u: Op.i64ShrU,
-  shr_s: Op.i64ShrS,
-  rotl: Op.i64Rotl,
-  rotr: Op.i64Rotr,
-  div_u: Op.i64DivU,
-  div_s: Op.i64DivS,
-  rem_u: Op.i64RemU,
-  rem_s: Op.i64RemS,
-};
-const COMPARE: Record<CompareOp, number> = {
-  eq: Op.i64Eq,
-  ne: Op.i64Ne,
-  lt_u: Op.i64LtU,
-  lt_s: Op.i64LtS,
-  le_u: Op.i64LeU,
-  le_s: Op.i64LeS,
-  gt_u: Op.i64GtU,
-  gt_s: Op.i64GtS,
-  ge_u: Op.i64GeU,
-  ge_s: Op.i64GeS,
-};
 const COMPARE32: Partial<Record<CompareOp, number>> = {
   eq: Op.i32Eq,
   lt_s: Op.i32LtS,

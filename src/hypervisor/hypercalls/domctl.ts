@@ -28,8 +28,6 @@ function vcpuOf(domain: Domain, id: number): Vcpu {
   return vcpu;
 }
 
-const processorsOf = ({ hypervisor }: Domain): number => hypervisor.hardware?.processors ?? 1;
-
 function pause(caller: Vcpu, domain: Domain): void {
   if (caller.domain === domain) throw new XenError('EINVAL');
   domain.pauseCount++;
@@ -56,8 +54,8 @@ const vcpuInfo = member(abi.getvcpuinfo, (_caller, a, domain: Domain) => {
 const affinity = member(abi.vcpuaffinity, (caller, a, domain: Domain) => {
   vcpuOf(domain, a.vcpu);
   if (!(a.flags & (AFFINITY.hard | AFFINITY.soft))) throw new XenError('EINVAL');
-  if (a.flags & AFFINITY.hard) writeFirst(caller, a.cpumapHard, processorsOf(domain));
-  if (a.flags & AFFINITY.soft) writeFirst(caller, a.cpumapSoft, processorsOf(domain));
+  if (a.flags & AFFINITY.hard) writeFirst(caller, a.cpumapHard, domain.hypervisor.processors);
+  if (a.flags & AFFINITY.soft) writeFirst(caller, a.cpumapSoft, domain.hypervisor.processors);
 });
 
 const schedulerHead = struct('xen_domctl_scheduler_op head', { schedId: u32, cmd: u32, weight: u16, cap: u16 });

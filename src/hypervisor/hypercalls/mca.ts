@@ -48,7 +48,7 @@ function processor({ processor: { model }, hardware }: Hypervisor, id: number) {
 }
 
 const physcpuinfo = member(abi.mcPhyscpuinfo, ({ domain: { hypervisor }, guest }, { ncpus, info }) => {
-  const present = hypervisor.hardware?.processors ?? 1;
+  const present = hypervisor.processors;
   if (info === 0n) return { ncpus: present };
   if (ncpus === 0) throw new XenError('EINVAL');
   const count = Math.min(ncpus, present);

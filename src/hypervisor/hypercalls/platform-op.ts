@@ -3,7 +3,6 @@
 import { struct, u32 } from '../../abi/struct.ts';
 import * as abi from '../../abi/xen/platform.ts';
 import { FIRMWARE, FIRMWARE_INFO_BYTES, PCPU_FLAGS, PLATFORM_UNION, PM_INFO, XENPF } from '../../abi/xen/platform.ts';
-import type { Domain } from '../domain.ts';
 import { type ErrnoName, XenError } from '../errors.ts';
 import { writeWallclock } from '../time/time-info.ts';
 import type { Vcpu } from '../vcpu.ts';
@@ -50,10 +49,9 @@ const pminfoHead = struct('xenpf_set_processor_pminfo head', { id: u32, type: u3
 /** Performance and idle states of a processor, as ACPI has them: Xen has no use for them on a machine without any. */
 const pmInfo: Member = (vcpu, pointer) => {
   const { id, type } = vcpu.guest.readStruct(pointer, pminfoHead);
-  if (type > PM_INFO.pdc || type === PM_INFO.tx || id >= processorsOf(vcpu.domain)) throw new XenError('EINVAL');
+  if (type > PM_INFO.pdc || type === PM_INFO.tx || id >= vcpu.domain.hypervisor.processors)
+    throw new XenError('EINVAL');
 };
-
-const processorsOf = (domain: Domain): number => domain.hypervisor.hardware?.processors ?? 1;
 
 const OPERATIONS = new Map<number, Member>([
   [XENPF.settime32, member(abi.settime32, (vcpu, a) => setTime(vcpu, BigInt(a.secs), a.nsecs, a.systemTime))],
@@ -87,7 +85,7 @@ const OPERATIONS = new Map<number, Member>([
   [
     XENPF.get_cpuinfo,
     member(abi.pcpuInfo, ({ domain }, { xenCpuid }) => {
-      const count = processorsOf(domain);
+      const count = domain.hypervisor.processors;
       const maxPresent = count - 1;
       if (xenCpuid >= count) return { maxPresent, flags: PCPU_FLAGS.invalid };
       return { maxPresent, flags: PCPU_FLAGS.online, apicId: xenCpuid, acpiId: xenCpuid };
@@ -97,7 +95,7 @@ const OPERATIONS = new Map<number, Member>([
     XENPF.get_cpu_version,
     member(abi.pcpuVersion, ({ domain }, { xenCpuid }) => {
       const { model } = domain.hypervisor.processor;
-      const count = processorsOf(domain);
+      const count = domain.hypervisor.processors;
       const maxPresent = count - 1;
       if (xenCpuid >= count) return { maxPresent, vendorId: new Uint8Array(12), family: 0, model: 0, stepping: 0 };
       return { maxPresent, vendorId: new TextEncoder().encode(model.vendor), ...cpuSignature(model) };

@@ -24,8 +24,6 @@ const MAX_KEYS = 64;
 const LOCAL_DISTANCE = 10;
 const PAGE_BYTES = 4096n;
 
-const processorsOf = (hypervisor: Hypervisor): number => hypervisor.hardware?.processors ?? 1;
-
 /** CPUID words in the order of Xen's feature sets (xen/include/public/arch-x86/cpufeatureset.h). */
 const HW_CAP_WORDS: readonly (readonly [leaf: number, subleaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'])[] = [
   [1, 0, 'edx'],
@@ -56,7 +54,7 @@ const readconsole = member(abi.readconsole, ({ domain, guest }, a) => {
 
 const physinfo = member(abi.physinfo, ({ domain: { hypervisor } }) => {
   const { frames, processor } = hypervisor;
-  const nrCpus = processorsOf(hypervisor);
+  const nrCpus = hypervisor.processors;
   return {
     ...abi.physinfo.zero(),
     threadsPerCore: 1,
@@ -84,7 +82,7 @@ const debugKeys = member(abi.debugKeys, ({ domain, guest }, a) => {
 });
 
 const topology = member(abi.cputopoinfo, (vcpu, a) => {
-  const count = processorsOf(vcpu.domain.hypervisor);
+  const count = vcpu.domain.hypervisor.processors;
   if (a.cputopo === 0n) return { numCpus: count };
   const numCpus = Math.min(a.numCpus, count);
   const rows = Array.from({ length: numCpus }, (_, core) => ({ core, socket: 0, node: 0 }));
@@ -109,7 +107,7 @@ const cpupool = member(abi.cpupoolOp, (vcpu, a) => {
   switch (a.op) {
     case CPUPOOL.info:
       if (a.cpupoolId > 0) throw new XenError('ENOENT');
-      writeFirst(vcpu, a.cpumap, processorsOf(hypervisor));
+      writeFirst(vcpu, a.cpumap, hypervisor.processors);
       return { cpupoolId: 0, schedId: SCHEDULER_CREDIT2, nDom: hypervisor.domains.size };
     case CPUPOOL.freeinfo:
       writeFirst(vcpu, a.cpumap, 0);

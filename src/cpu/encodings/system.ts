@@ -95,7 +95,7 @@ export function systemRows({ row }: RowSink): void {
   row('0F 21 /r', sys.movFrom('readDr'), 'Ry', 'Dy', { ...CPL0, ...wide });
   row('0F 23 /r', sys.movTo('writeDr'), 'Dy', 'Ry', { ...CPL0_ENDS, ...wide });
   row('0F 06', helper('clts', 'endBlock'), CPL0_ENDS);
-  row('0F 01 /7 :m', onMemory('invlpg', 1, false, 'endBlock'), 'Ms', CPL0_ENDS);
+  row('0F 01 /7 :m', sys.invlpg, 'Ms', CPL0_ENDS);
   row('66 0F 38 82 /r', sys.invpcid, 'Gy', 'Mo', { ...CPL0_ENDS, feature: 'invpcid', f64: true });
   row('0F 01 F8', helper('swapgs'), { ...CPL0, only64: true });
   row('F3 0F AE /0 :r', sys.readBase(4), 'Ry', { only64: true, feature: 'fsgsbase' });

@@ -317,6 +317,12 @@ export class EvalOps implements Ops {
     return this.memory;
   }
 
+  segmentBase(): Value {
+    const { segment } = this.i.memory!;
+    const isBased = !this.long64 || segment === SEG.fs || segment === SEG.gs;
+    return value(isBased ? this.state_.readSegment(segment).base : 0n);
+  }
+
   bitAddress(_operand: Operand, offset: Value, size: number, write: boolean): Value {
     return this.segmentAddress(this.i.memory!.segment, offset, size, write);
   }

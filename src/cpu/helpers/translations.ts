@@ -31,7 +31,7 @@ const invpcid: SystemHelper = (core: SystemCore, type, linear) => {
 
 export const translationHelpers: Record<string, SystemHelper> = {
   invpcid,
-  invlpg: (core, _width, linear) => {
+  invlpg: (core, linear) => {
     if (isCanonical(linear)) core.invalidatePage(linear);
   },
 };

@@ -151,6 +151,10 @@ export abstract class WasmOperands extends WasmAccess {
     return value(localNode(local, Type.i64, 32));
   }
 
+  segmentBase(): Value {
+    return value(this.base64(Rec.segmentBase));
+  }
+
   bitAddress(_operand: Operand, offset: Value, size: number, write: boolean): Value {
     if (!this.long64) {
       const dynamicSegment = load(Op.i32Load8U, localNode(this.frame.pc, Type.i32), Rec.segment, Type.i32);

@@ -368,9 +368,18 @@ export class JitOps implements Ops {
     return x.binary('add', new Local(this.s.ripBase), x.constant(offset));
   }
 
+  segmentBase(): Value {
+    const { segment } = this.memory;
+    return segment === SEG.fs || segment === SEG.gs ? value(this.baseOf(segment)) : this.const(0);
+  }
+
+  private baseOf(segment: number): Expr {
+    return this.loadState(STATE + S.segments + segment * SEGMENT_SIZE + SEG_FIELD.base, 64);
+  }
+
   private inSegment(segment: number, offset: Expr): Expr {
     if (segment !== SEG.fs && segment !== SEG.gs) return offset;
-    return x.binary('add', offset, this.loadState(STATE + S.segments + segment * SEGMENT_SIZE + SEG_FIELD.base, 64));
+    return x.binary('add', offset, this.baseOf(segment));
   }
 
   private operandAddress(operand: Operand): Expr {

@@ -99,7 +99,8 @@ export interface Ops {
   offset(operand: Operand): Value;
   /** The linear address of a memory operand (segment base added; outside 64-bit mode checked against the segment for `size` bytes). */
   linear(operand: Operand, size: number, write: boolean): Value;
-
+  /** The base of a memory operand's segment, unchecked; 0 in 64-bit mode but for FS and GS. */
+  segmentBase(operand: Operand): Value;
   /** As linear, for another offset in the memory operand's segment (bit strings, POP). */
   bitAddress(operand: Operand, offset: Value, size: number, write: boolean): Value;
 

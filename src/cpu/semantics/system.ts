@@ -19,10 +19,9 @@ export function helper(name: string, kind: 'plain' | 'transfer' | 'endBlock' = '
 }
 
 /** A helper on the memory operand's linear address. */
-export function onMemory(name: string, bytes: number, write: boolean, kind: 'plain' | 'endBlock' = 'plain') {
+export function onMemory(name: string, bytes: number, write: boolean) {
   return (o: Ops, w: Width, m: Operand): void => {
     o.call(name, o.const(w), o.let(o.linear(m, bytes, write)));
-    if (kind === 'endBlock') o.endBlock();
   };
 }
 
@@ -212,6 +211,13 @@ export function random(o: Ops, w: Width, dst: Operand): void {
 
 export function rdpid(o: Ops, _w: Width, dst: Operand): void {
   o.write(dst, 64, o.state(S.tscAux, 32));
+}
+
+/** INVLPG names a page and accesses nothing: no segment's type or limit matters, its base does (SDM Vol. 2A). */
+export function invlpg(o: Ops, _w: Width, m: Operand): void {
+  const linear = o.let(o.bin('add', o.segmentBase(m), o.offset(m)));
+  o.call('invlpg', o.long64 ? linear : o.zext(32, linear));
+  o.endBlock();
 }
 
 export function invpcid(o: Ops, _w: Width, type: Operand, m: Operand): void {

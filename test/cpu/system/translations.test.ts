@@ -1,6 +1,6 @@
 // What ends a cached translation, and what does not: MOV CR3, PCIDs, global pages, INVLPG, INVPCID, CR4, the top entries of PAE paging.
 import { describe, expect, it } from 'vitest';
-import { At, fault, Machine, R, S, Vector } from './machine.ts';
+import { At, fault, Machine, R, S, SEG, Vector } from './machine.ts';
 
 const LOAD = '8b 0b'; // mov ecx, [rbx]
 const TO_CR3 = '0f 22 d8';
@@ -88,6 +88,66 @@ describe('INVLPG', () => {
   it('reaches what other tables have of a global page', () => {
     const m = new Stale(G).cr3(OTHER_ROOT, 1);
     m.set(R.rbx, At.data).step(INVLPG).cr3(At.pml4, 0, true).see(2);
+  });
+});
+
+describe('INVLPG outside 64-bit mode', () => {
+  const setDs = (m: Machine, base: number, limit: number, attributes: number): Machine => {
+    m.state.writeSegment(SEG.ds, { selector: 0x10, base: BigInt(base), limit, attributes });
+    m.cpu.modeChanged();
+    return m;
+  };
+  const paged = (): Machine => {
+    const m = new Machine().compat(0);
+    m.poke(OLD, 4, 1);
+    m.poke(NEW, 4, 2);
+    const to = (frame: number): void => m.poke(At.pt + (At.data >> 12) * 8, 8, BigInt(frame) | 0x63n);
+    to(OLD);
+    expect(m.set(R.rbx, At.data).step(LOAD).get(R.rcx)).toBe(1n);
+    to(NEW);
+    return m;
+  };
+  const FLAT = [0, 0xffffffff, 0xc093] as const;
+
+  it('adds the base of its segment, around the end of the address space too', () => {
+    const m = paged();
+    setDs(m, 0x1000, 0xffffffff, 0xc093).set(R.rbx, At.data).step(INVLPG);
+    expect(
+      setDs(m, ...FLAT)
+        .step(LOAD)
+        .get(R.rcx),
+    ).toBe(1n);
+    setDs(m, 0x1000, 0xffffffff, 0xc093)
+      .set(R.rbx, At.data - 0x1000)
+      .step(INVLPG);
+    expect(
+      setDs(m, ...FLAT)
+        .set(R.rbx, At.data)
+        .step(LOAD)
+        .get(R.rcx),
+    ).toBe(2n);
+    const around = paged();
+    setDs(around, 0xfffff000, 0xffffffff, 0xc093)
+      .set(R.rbx, At.data + 0x1000)
+      .step(INVLPG);
+    expect(
+      setDs(around, ...FLAT)
+        .set(R.rbx, At.data)
+        .step(LOAD)
+        .get(R.rcx),
+    ).toBe(2n);
+  });
+  it.each([
+    ['a null segment', 0x0, 0x1000000],
+    ['an execute-only segment', 0xffffffff, 0xc099],
+    ['a limit that is passed', 0xfff, 0x4093],
+  ])('does not look at %s', (_name, limit, attributes) => {
+    const m = setDs(paged(), 0, limit, attributes).set(R.rbx, At.data).step(INVLPG);
+    expect(
+      setDs(m, ...FLAT)
+        .step(LOAD)
+        .get(R.rcx),
+    ).toBe(2n);
   });
 });
 

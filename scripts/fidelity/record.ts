@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { mmuextOp } from '../../src/abi/xen/xen.ts';
+import { tracerOf } from '../../src/hypervisor/tracer.ts';
 import { Host, type HypercallRecord, loadImages, ramForGuests } from '../../src/index.ts';
 import { builtinInitramfs } from '../../src/toolstack/init/initramfs.ts';
 import { FirstSeen, isBatch, type Seen } from './seen.ts';
@@ -40,7 +41,7 @@ export async function record(kernel: readonly string[], options: RecordOptions):
     text += decoder.decode(bytes, { stream: true });
   });
   const first = new FirstSeen();
-  host.hypervisor.onHypercall = call => note(host, first, call);
+  host.hypervisor.tracer = tracerOf({ hypercall: (_vcpu, call) => note(host, first, call) });
   await host.run({ until: () => guest.shutdown !== null });
   if (guest.shutdown !== 'poweroff') throw new Error(`the guest ended with ${guest.shutdown ?? 'nothing left to do'}`);
   return { seen: first.list, console: text.split('\n').map(line => line.replace(/\r$/, '')) };

@@ -11,7 +11,6 @@ import { Virq } from './events/virq.ts';
 import { GrantTable } from './grants/grant-table.ts';
 import { releaseMappings } from './grants/mapping.ts';
 import { type Hardware, type Machine, withIrqs } from './hardware/hardware.ts';
-import type { HypercallRecord } from './hypercalls/trace.ts';
 import { HypervisorConsole } from './hypervisor-console.ts';
 import { AddressSpace } from './memory/address-space.ts';
 import { FrameTable } from './memory/frame-table.ts';
@@ -21,6 +20,7 @@ import { protectedStore } from './memory/writable-tables.ts';
 import { MessageRing } from './message-ring.ts';
 import { VcpuTime } from './time/vcpu-time.ts';
 import { Watchdogs } from './time/watchdog.ts';
+import type { Tracer } from './tracer.ts';
 import { Vcpu } from './vcpu.ts';
 
 export * from './domain-ids.ts';
@@ -57,8 +57,8 @@ export class Hypervisor {
   work = 0;
   /** The machine's memory map for dom0: RAM, reserved ranges and holes. */
   machineMemoryMap: MemoryMapEntry[] = [];
-  /** Called with every hypercall that has returned. */
-  onHypercall: ((record: HypercallRecord) => void) | null = null;
+  /** Whoever traces what guests do. */
+  tracer: Tracer | null = null;
   /** Events for backends in the host; the run loop delivers them between hypercalls. */
   readonly hostEvents = new HostEvents();
   /**

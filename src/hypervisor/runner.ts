@@ -37,7 +37,9 @@ export abstract class VcpuRunner implements Schedulable {
   }
 
   load(): void {
-    this.vcpu.domain.hypervisor.loaded = this.vcpu;
+    const { hypervisor } = this.vcpu.domain;
+    hypervisor.loaded = this.vcpu;
+    hypervisor.tracer?.scheduling(this.vcpu, 'run');
     this.takeProcessor();
     this.vcpu.time.scheduledIn();
   }
@@ -50,9 +52,11 @@ export abstract class VcpuRunner implements Schedulable {
 
   unload(): void {
     if (!this.vcpu.isLoaded) return;
+    const { hypervisor } = this.vcpu.domain;
     this.vcpu.time.scheduledOut();
+    hypervisor.tracer?.scheduling(this.vcpu, 'stop');
     this.leaveProcessor();
-    this.vcpu.domain.hypervisor.loaded = null;
+    hypervisor.loaded = null;
   }
 
   failed(error: unknown): void {

@@ -21,7 +21,7 @@ import type { KernelImage } from './image/kernel.ts';
 import type { Machine } from './machine.ts';
 import type { RunEnd, RunOptions } from './run-machine.ts';
 
-export interface Dom0Options extends ClockOptions, Pick<HostOptions, 'cpu' | 'jit' | 'log'> {
+export interface Dom0Options extends ClockOptions, Pick<HostOptions, 'cpu' | 'jit' | 'log' | 'tracer'> {
   image: KernelImage;
   initrd?: Uint8Array | null;
   cmdline?: string;

@@ -9,7 +9,7 @@ import {
   removeDomainTree,
   writeDomainTree,
 } from '../backends/xenstore/domain-tree.ts';
-import { XenStore } from '../backends/xenstore/store.ts';
+import { type StoreTrace, XenStore } from '../backends/xenstore/store.ts';
 import type { JitOptions } from '../cpu/jit/jit.ts';
 import { EngineMemory } from '../cpu/memory.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
@@ -21,6 +21,7 @@ import { type HostMapping, mapForHost } from '../hypervisor/grants/host-access.t
 import type { Machine as XenMachine } from '../hypervisor/hardware/hardware.ts';
 import { Hypervisor } from '../hypervisor/hypervisor.ts';
 import { scheduleGuests } from '../hypervisor/schedule.ts';
+import type { Tracer } from '../hypervisor/tracer.ts';
 import { REAL_TIME_RUN, type Scheduler } from '../machine/schedule.ts';
 import type { Clock } from '../machine/time/clock.ts';
 import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
@@ -48,8 +49,17 @@ export interface HostOptions extends ClockOptions {
   jit?: JitOptions | null;
   /** The hypervisor's log: lines in Xen's form, `(XEN) ...`. */
   log?: (line: string) => void;
+  /** Told of all that guests do with the hypervisor and with XenStore, from before the first instruction. */
+  tracer?: HostTracer | null;
   /** Makes the machine that an initial domain is to drive; none for a host of guests alone. */
   machine?: (parts: { processor: Processor; memory: EngineMemory; clock: Clock }) => XenMachine;
+}
+
+/** Who traces a host: see src/tracing. */
+export interface HostTracer extends Tracer {
+  /** Called once, before anything else: how late it is, in ns of the machine's time. */
+  start(now: () => bigint): void;
+  store: StoreTrace;
 }
 
 /** A guest of any type. */
@@ -130,12 +140,16 @@ export class Host {
     const log = options.log ?? (() => {});
     const machine = options.machine?.({ processor, memory, clock });
     this.hypervisor = new Hypervisor({ processor, clock, log, machine });
+    const tracer = options.tracer ?? null;
+    tracer?.start(() => clock.nowNs());
+    this.hypervisor.tracer = tracer;
     this.scheduler = scheduleGuests(this.hypervisor, options.clock === 'real' ? REAL_TIME_RUN : undefined);
     attach(this.scheduler);
     this.store = new XenStore({
       domainExists: domid => domid === 0 || this.hypervisor.domains.has(domid),
       attach: (connection, _gfn, port) => this.attachStore(connection, port),
       log,
+      trace: tracer?.store.bind(tracer),
     });
     initDom0Tree(this.store.host);
     this.hypervisor.onDomainStopped = domain => this.domainStopped(domain);

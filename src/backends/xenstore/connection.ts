@@ -30,6 +30,8 @@ export class Connection {
   ignored = false;
   /** Set while messages have come that the carrier has not been told of. */
   fresh = false;
+  /** Told of every reply and event, for traces. */
+  onQueued: ((message: XsMessage) => void) | null = null;
   /** Tells the carrier that messages wait. Called when the store is at rest, never in the middle of an operation. */
   onOutput: (() => void) | null = null;
   /** Tells the carrier that the connection starts from scratch (the domain was introduced again). */
@@ -97,6 +99,7 @@ export class Connection {
   #enqueue(message: XsMessage): void {
     this.#queue.push(message);
     this.fresh = true;
+    this.onQueued?.(message);
   }
 
   get queueLength(): number {

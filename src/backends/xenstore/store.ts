@@ -32,7 +32,12 @@ export interface XenStoreOptions {
   /** XENSTORE_SERVER_FEATURE bits; the default is what oxenstored and xenstored 4.17 do between them. */
   features?: number;
   log?: (text: string) => void;
+  /** Told of every message of a domain, and of every one that is queued for it. */
+  trace?: StoreTrace | undefined;
 }
+
+/** A request that a domain makes; a reply or an event that it is to get. */
+export type StoreTrace = (domid: number, direction: 'from' | 'to', message: XsMessage) => void;
 
 export class XenStore {
   readonly core: StoreCore;
@@ -72,6 +77,7 @@ export class XenStore {
   /** Serves one request of a connection; the answer waits in its queue when this returns. */
   request(connection: Connection, message: XsMessage): void {
     if (connection.ignored) return;
+    this.#options.trace?.(connection.domid, 'from', message);
     this.atomically(() => serve(this.#context, connection, message));
   }
 
@@ -156,6 +162,8 @@ export class XenStore {
 
   #connect(domain: DomainRecord | null): Connection {
     const connection = new Connection(domain, () => this.core.quotas.memoryHard);
+    const { trace } = this.#options;
+    if (trace && domain) connection.onQueued = message => trace(domain.domid, 'to', message);
     this.core.connections.push(connection);
     return connection;
   }

@@ -1,6 +1,7 @@
 // The event channels of one domain: ports, what they are bound to, and who is told. Source: xen/include/public/event_channel.h.
 import type { Domain, DomId } from '../domain.ts';
 import { XenError } from '../errors.ts';
+import type { Tracer } from '../tracer.ts';
 import { type Channel, type Delivery, freeChannel, isUsable, type Port, Priority } from './channel.ts';
 import { CONTROL_BLOCK_SIZE, Fifo } from './fifo.ts';
 import type { HostPort } from './host-port.ts';
@@ -54,7 +55,7 @@ export class EventChannels {
     const channel = this.allocate();
     channel.state = 'unbound';
     channel.remoteDomain = remote;
-    this.delivery.init(channel);
+    this.bound(channel);
     return channel.port;
   }
 
@@ -68,7 +69,7 @@ export class EventChannels {
     local.state = 'interdomain';
     local.remoteDomain = remote.id;
     local.remotePort = remotePort;
-    this.delivery.init(local);
+    this.bound(local);
     peer.state = 'interdomain';
     peer.remoteDomain = this.domain.id;
     peer.remotePort = local.port;
@@ -86,7 +87,7 @@ export class EventChannels {
     channel.state = 'virq';
     channel.vcpu = vcpu;
     channel.irq = virq;
-    this.delivery.init(channel);
+    this.bound(channel);
     this.virqPorts[vcpu][virq] = channel.port;
     return channel.port;
   }
@@ -97,7 +98,7 @@ export class EventChannels {
     const channel = this.allocate();
     channel.state = 'ipi';
     channel.vcpu = vcpu;
-    this.delivery.init(channel);
+    this.bound(channel);
     return channel.port;
   }
 
@@ -107,7 +108,7 @@ export class EventChannels {
     this.pirqs.bind(pirq, () => this.raise(channel, channel.vcpu));
     channel.state = 'pirq';
     channel.irq = pirq;
-    this.delivery.init(channel);
+    this.bound(channel);
     return channel.port;
   }
 
@@ -127,12 +128,14 @@ export class EventChannels {
         peer.remoteDomain = this.domain.id;
       }
     }
+    this.tracer?.channel(this.domain, channel, 'close');
     this.free(channel);
   }
 
   /** EVTCHNOP_send. An unbound port drops it silently. */
   send(port: Port): void {
     const channel = this.channels[port];
+    if (channel) this.tracer?.channel(this.domain, channel, 'send');
     switch (channel?.state) {
       case 'interdomain': {
         if (channel.host) {
@@ -256,6 +259,7 @@ export class EventChannels {
     channel.state = 'interdomain';
     channel.remotePort = port; // no port exists on the other side; this number is what EVTCHNOP_status shows
     channel.host = end;
+    this.tracer?.channel(this.domain, channel, 'bind');
     end.receive();
     return end;
   }
@@ -278,7 +282,19 @@ export class EventChannels {
   }
 
   private raise(channel: Channel, vcpu: number): void {
-    if (isUsable(channel) && !this.domain.isDying) this.delivery.setPending(vcpu, channel);
+    if (!isUsable(channel) || this.domain.isDying) return;
+    this.tracer?.channel(this.domain, channel, 'raise');
+    this.delivery.setPending(vcpu, channel);
+  }
+
+  private get tracer(): Tracer | null {
+    return this.domain.hypervisor.tracer;
+  }
+
+  /** A channel has what it is bound to. */
+  private bound(channel: Channel): void {
+    this.delivery.init(channel);
+    this.tracer?.channel(this.domain, channel, 'bind');
   }
 
   private valid(port: Port): Channel {

@@ -12,6 +12,7 @@ export function unblock(vcpu: Vcpu): void {
   vcpu.isBlocked = false;
   vcpu.pollPort = 0;
   vcpu.time.unblocked();
+  vcpu.domain.hypervisor.tracer?.scheduling(vcpu, 'wake');
 }
 
 /**

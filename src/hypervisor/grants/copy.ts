@@ -7,6 +7,7 @@ import { DOMID_SELF } from '../domain-ids.ts';
 import { XenError } from '../errors.ts';
 import { PageType } from '../memory/frame-table.ts';
 import { ownFrame } from '../memory/own-frame.ts';
+import type { Tracer } from '../tracer.ts';
 import type { ActiveGrant } from './pins.ts';
 import type { GrantRef } from './shared-entries.ts';
 import { GrantError } from './status.ts';
@@ -50,11 +51,27 @@ export function copyGrant(caller: Domain, { source, dest, len, flags }: CopyRequ
       const at = memory.frameOffset(from.mfn) + source.offset;
       memory.u8.copyWithin(memory.frameOffset(to.mfn) + dest.offset, at, at + len);
       frames.wrote(to.mfn, dest.offset, len);
+      const { tracer } = caller.hypervisor;
+      if (tracer) traceCopy(tracer, caller, { source, dest, len, flags });
     } finally {
       to.release();
     }
   } finally {
     from.release();
+  }
+}
+
+/** The sides that are grants; the other one is the caller's own page. */
+function traceCopy(tracer: Tracer, caller: Domain, { source, dest, len, flags }: CopyRequest): void {
+  const sides = [
+    { side: source, isGrant: flags & GNTCOPY.source_gref, readonly: true },
+    { side: dest, isGrant: flags & GNTCOPY.dest_gref, readonly: false },
+  ];
+  for (const { side, isGrant, readonly } of sides) {
+    if (!isGrant) continue;
+    const owner = side.domid === DOMID_SELF ? caller.id : side.domid;
+    const detail = `${readonly ? 'from' : 'to'} bytes ${side.offset}-${side.offset + len - 1}`;
+    tracer.grant(caller, 'copy', { owner, ref: side.u.ref ?? 0, readonly }, detail);
   }
 }
 

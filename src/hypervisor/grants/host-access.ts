@@ -22,22 +22,29 @@ export function mapForHost(domain: Domain, ref: GrantRef, readonly: boolean, as:
   const kinds = [readonly ? 'hostRead' : 'hostWrite'] as const;
   const active = pinGrant(domain.grants, ref, as, kinds, readonly);
   const { mfn } = active;
+  const { hypervisor } = domain;
+  const use = { owner: domain.id, ref, readonly };
   try {
     holdFrame(domain, mfn, readonly);
   } catch (error) {
     domain.grants.unpin(ref, active, kinds, readonly);
     throw error;
   }
+  hypervisor.tracer?.grant(null, 'map', use, '');
   let isMapped = true;
   return {
-    offset: domain.hypervisor.memory.frameOffset(mfn),
+    offset: hypervisor.memory.frameOffset(mfn),
     readonly,
-    wrote: (offset, length) => domain.hypervisor.frames.wrote(mfn, offset, length),
+    wrote: (offset, length) => {
+      hypervisor.tracer?.grant(null, 'write', use, `bytes ${offset}-${offset + length - 1}`);
+      hypervisor.frames.wrote(mfn, offset, length);
+    },
     release: () => {
       if (!isMapped) return;
       isMapped = false;
+      hypervisor.tracer?.grant(null, 'unmap', use, '');
       domain.grants.unpin(ref, active, kinds, readonly);
-      releaseFrame(domain.hypervisor.frames, mfn, readonly);
+      releaseFrame(hypervisor.frames, mfn, readonly);
     },
   };
 }

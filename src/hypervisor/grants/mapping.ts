@@ -52,6 +52,7 @@ export function mapGrant(
   try {
     const mfn = mapFrame(vcpu, owner, ref, kinds, readonly, flags, hostAddr);
     Object.assign(user.grants.maptrack.at(handle), { domid: dom, ref, mfn, flags } satisfies Mapping);
+    user.hypervisor.tracer?.grant(user, 'map', { owner: dom, ref, readonly }, `handle=${handle}`);
     return { handle, devBusAddr: BigInt(mfn) * BigInt(PAGE_SIZE) };
   } catch (error) {
     user.grants.maptrack.free(handle);
@@ -149,6 +150,8 @@ export function unmapGrant(vcpu: Vcpu, { hostAddr, devBusAddr, newAddr, handle }
   if (host && user.hvm) removePhysmapEntry(user.hvm, hostAddr, mfn, newAddr, flags);
   else if (host) replaceMapping(vcpu, hostAddr, mfn, newAddr, flags);
   // From here on nothing fails.
+  const { domid: owner, ref } = mapping;
+  user.hypervisor.tracer?.grant(user, 'unmap', { owner, ref, readonly }, `handle=${handle}`);
   const done: PinKind[] = [];
   if (device) done.push(readonly ? 'deviceRead' : 'deviceWrite');
   if (host) done.push(readonly ? 'hostRead' : 'hostWrite');

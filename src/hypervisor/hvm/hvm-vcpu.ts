@@ -92,8 +92,11 @@ export class HvmVcpu implements UpcallTarget {
         return vector >= 0 ? vector : apic.pending();
       },
       acknowledge: () => {
-        const vector = upcalls.pendingVector(vcpu);
-        return vector >= 0 ? vector : apic.acknowledge();
+        const callback = upcalls.pendingVector(vcpu);
+        const vector = callback >= 0 ? callback : apic.acknowledge();
+        const { tracer } = vcpu.domain.hypervisor;
+        if (tracer && vector === upcalls.vectorOf(vcpu)) tracer.upcall(vcpu);
+        return vector;
       },
       get cr8() {
         return apic.cr8;

@@ -82,6 +82,11 @@ export class Upcalls {
     return this.via.kind === 'vector' && vcpu.info.upcallPending ? this.via.vector : -1;
   }
 
+  /** The vector that tells a vCPU of events, however it gets there; negative for none. */
+  vectorOf(vcpu: Vcpu): number {
+    return this.vectors[vcpu.id] || (this.via.kind === 'vector' ? this.via.vector : -1);
+  }
+
   /** Before a vCPU runs: the line goes down once the guest has cleared vCPU 0's flag. */
   guestRuns(): void {
     if (this.isAsserted && !this.domain.vcpus[0].info.upcallPending) this.updateLine();

@@ -69,6 +69,6 @@ export function invoke(vcpu: Vcpu, number: number, args: Args): bigint {
     result,
   };
   recordHypercall(domain, record);
-  hypervisor.onHypercall?.(record);
+  hypervisor.tracer?.hypercall(vcpu, record);
   return result;
 }

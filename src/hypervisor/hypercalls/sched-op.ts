@@ -14,6 +14,7 @@ const MAX_POLL_PORTS = 128;
 export const schedOp = subops(SCHEDOP, {
   yield: vcpu => {
     vcpu.mustYield = true;
+    vcpu.domain.hypervisor.tracer?.scheduling(vcpu, 'yield');
   },
   block,
   shutdown: op(input(abi.schedShutdown), ({ domain }, a) => domain.shutDown(a.reason & 0xff)),
@@ -39,7 +40,12 @@ export const schedOp = subops(SCHEDOP, {
 /** SCHEDOP_block (and sched_op_compat's): lets events in, then sleeps until one is pending. */
 export function block(vcpu: Vcpu): void {
   vcpu.info.upcallMask = false;
-  if (!vcpu.eventsNeedDelivery) vcpu.isBlocked = true;
+  if (!vcpu.eventsNeedDelivery) fallAsleep(vcpu);
+}
+
+function fallAsleep(vcpu: Vcpu): void {
+  vcpu.isBlocked = true;
+  vcpu.domain.hypervisor.tracer?.scheduling(vcpu, 'block');
 }
 
 function poll(vcpu: Vcpu, ports: bigint, count: number, timeout: bigint): void {
@@ -51,7 +57,7 @@ function poll(vcpu: Vcpu, ports: bigint, count: number, timeout: bigint): void {
     port = vcpu.guest.readElement(ports, u32, i);
     if (vcpu.domain.events.poll(port)) return;
   }
-  vcpu.isBlocked = true;
+  fallAsleep(vcpu);
   vcpu.pollPort = count === 1 && port !== 0 ? port : POLL_ANY;
   if (timeout !== 0n) vcpu.time.setPollTimeout(timeout);
 }

@@ -27,11 +27,13 @@ const operations: { [K in keyof typeof VCPUOP]: Operation } = {
   up(_caller, target) {
     if (!target.isInitialised) throw new XenError('EINVAL');
     target.isUp = true;
+    target.domain.hypervisor.tracer?.scheduling(target, 'up');
     target.time.wake();
   },
   down(_caller, target) {
     if (target.domain.vcpus.some(other => other !== target && other.isUp)) {
       target.isUp = false;
+      target.domain.hypervisor.tracer?.scheduling(target, 'down');
       target.mustYield = true;
       target.time.wake();
     } else {

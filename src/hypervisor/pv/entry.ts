@@ -123,6 +123,7 @@ export function enterGuest(vcpu: Vcpu): boolean {
     if (domain.shutdown) return false;
   }
   if (info.upcallPending && !info.upcallMask) {
+    domain.hypervisor.tracer?.upcall(vcpu);
     bounce(vcpu, { address: pv.callbacks.event.address, maskEvents: true, errorCode: null });
     if (domain.shutdown) return false;
   }

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { u32 } from '../../../src/abi/struct.ts';
 import { HYPERCALL, MMUEXT, multicallEntry } from '../../../src/abi/xen/xen.ts';
 import { dispatch } from '../../../src/hypervisor/hypercalls/dispatch.ts';
+import { tracerOf } from '../../../src/hypervisor/tracer.ts';
 import { BASE, type Guest, PAGE, pte, RO, RW, TestHost } from '../harness.ts';
 
 describe('batches', () => {
@@ -53,7 +54,7 @@ describe('batches', () => {
     const count = pages * 256;
     const requests = BASE + 0x200000n;
     let calls = 0;
-    host.hypervisor.onHypercall = () => calls++;
+    host.hypervisor.tracer = tracerOf({ hypercall: () => calls++ });
     expect(guest.call('mmu_update', requests, count, done, 0x7ff0)).toBe(0);
     expect(calls).toBe(2);
     expect(u32.read(host.memory.view, host.memory.frameOffset(guest.mfns[7]), 64)).toBe(count);

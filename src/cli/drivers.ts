@@ -5,10 +5,10 @@ import { driverModules, type KernelImage } from '../toolstack/image/index.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
 import type { KernelModule } from '../toolstack/image/modules.ts';
 
-export type Device = 'disk' | 'network';
+export type Device = 'disk' | 'network' | 'share';
 
-export function devicesOf({ hasDisk, hasNetwork }: { hasDisk: boolean; hasNetwork: boolean }): Device[] {
-  return [...(hasDisk ? ['disk' as const] : []), ...(hasNetwork ? ['network' as const] : [])];
+export function devicesOf(has: Readonly<Record<Device, boolean>>): Device[] {
+  return (['disk', 'network', 'share'] as const).filter(device => has[device]);
 }
 
 /** Reads each set once: a package takes seconds to go through. */

@@ -13,7 +13,7 @@ const BAD_INPUT = 2;
 const CHECK_TIMEOUT = 600;
 
 /** Errors whose message is a sentence for the person at the keyboard. */
-const EXPECTED = new Set(['UsageError', 'ImageError', 'FileError', 'AptError', 'BuildError']);
+const EXPECTED = new Set(['UsageError', 'ImageError', 'FileError', 'AptError', 'BuildError', 'DeviceSpecError']);
 
 /** Runs one command line (without the program's name). Resolves with the exit status; prints errors itself. */
 export async function main(argv: readonly string[], surroundings: Surroundings = {}): Promise<number> {
@@ -39,6 +39,7 @@ async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, 
   const { Command } = await import('commander');
   const { addCheckOptions, addMachineOptions, modeOption } = await import('./options.ts');
   const { addNetworkOptions } = await import('./network-options.ts');
+  const { addShareOptions } = await import('./share-options.ts');
   let status = 0;
   // What follows "--" is a command for the guest.
   const end = argv.indexOf('--');
@@ -63,7 +64,7 @@ async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, 
       const kernels = paths.length > 0 ? paths : ((await stockKernel?.()) ?? []);
       status = await (await import('./check.ts')).check(kernels, options, io);
     });
-  addNetworkOptions(addMachineOptions(program.command('run'), 'real', Number.POSITIVE_INFINITY))
+  addShareOptions(addNetworkOptions(addMachineOptions(program.command('run'), 'real', Number.POSITIVE_INFINITY)))
     .description('run one guest with its console on this terminal (Ctrl-] leaves)')
     .argument('<image...>', images)
     .addOption(modeOption())

@@ -35,7 +35,7 @@ export function addNetworkOptions(command: Command): Command {
 }
 
 /** An option that can be given several times; what is wrong with its text is a sentence of `parse`. */
-function collect<T>(parse: (text: string) => T): (text: string, before: readonly T[]) => readonly T[] {
+export function collect<T>(parse: (text: string) => T): (text: string, before: readonly T[]) => readonly T[] {
   return (text, before) => {
     try {
       return [...before, parse(text)];

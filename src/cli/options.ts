@@ -6,6 +6,7 @@ import { CPU_MODELS } from '../index.ts';
 import { type DiskSpec, DiskSpecError, parseDisk } from '../toolstack/devices/disk-spec.ts';
 import { MODES, type Mode } from '../toolstack/image/modes.ts';
 import type { NetworkOptions } from './network-options.ts';
+import type { ShareOptions } from './share-options.ts';
 
 /** What a machine is made of. */
 export interface MachineOptions {
@@ -37,7 +38,7 @@ export interface CheckOptions extends MachineOptions {
   readonly logs?: string;
 }
 
-export interface RunOptions extends MachineOptions, NetworkOptions {
+export interface RunOptions extends MachineOptions, NetworkOptions, ShareOptions {
   readonly mode: Mode;
 }
 

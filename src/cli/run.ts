@@ -16,6 +16,7 @@ import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
 import { networkSetup } from './network-options.ts';
 import type { RunOptions } from './options.ts';
+import { closeShares, mountShares, openShares } from './share-options.ts';
 import { UsageError } from './usage-error.ts';
 
 const CRASHED = 255;
@@ -42,9 +43,14 @@ export async function run(
   const { initrd, modules: directory } = options;
   const source = new InitramfsSource({ initrd, modules: directory, ...(hasCommand ? { command } : {}) });
   const network = networkSetup(options, io);
-  const devices = devicesOf({ hasDisk: options.disk.length > 0, hasNetwork: network.setup.vifs.length > 0 });
+  const shares = openShares(options.share);
+  const devices = devicesOf({
+    disk: options.disk.length > 0,
+    network: network.setup.vifs.length > 0,
+    share: shares.length > 0,
+  });
   const drivers = new DriverSource({ ...image, modules }, devices);
-  const initramfs = source.for(image.elf.bits, await drivers.for(mode));
+  const initramfs = source.for(image.elf.bits, await drivers.for(mode), mountShares(shares, mode));
   const request = {
     image,
     mode,
@@ -63,7 +69,7 @@ export async function run(
   let left = false;
   let input: ReturnType<typeof readConsoleInput> | null = null;
   const start = async () => {
-    const domain: BootedDomain = await startOnHost(request, { openDisk, networks: network.setup });
+    const domain: BootedDomain = await startOnHost(request, { openDisk, networks: network.setup, shares });
     input = readConsoleInput(
       bytes => domain.console.write(bytes),
       () => {
@@ -83,6 +89,7 @@ export async function run(
   } finally {
     (input as ReturnType<typeof readConsoleInput> | null)?.stop();
     network.close();
+    closeShares(shares);
   }
 }
 

@@ -15,6 +15,7 @@ import {
 } from '../index.ts';
 import { assignVdevs, type DiskSpec } from '../toolstack/devices/disk-spec.ts';
 import { addVifs, type NetworkSetup, openNetworks } from '../toolstack/devices/network-setup.ts';
+import { addP9Devices, type Share } from '../toolstack/devices/p9.ts';
 import { Vbd } from '../toolstack/devices/vbd.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
@@ -61,6 +62,8 @@ export interface Surroundings {
   openDisk(spec: DiskSpec): Promise<BlockSource>;
   /** Network devices, and where they lead. */
   readonly networks?: NetworkSetup;
+  /** Folders of the host, opened. */
+  readonly shares?: readonly Share[];
 }
 
 /** Nothing but the machine: requests must not name disks. */
@@ -80,6 +83,7 @@ interface OpenDisk {
 interface Devices {
   readonly disks: readonly OpenDisk[];
   readonly networks: NetworkSetup | undefined;
+  readonly shares: readonly Share[];
 }
 
 type Starter = (request: BootRequest, log: (line: string) => void, devices: Devices) => Promise<Machine>;
@@ -96,7 +100,7 @@ function jitOf({ jit, dumpJit }: BootRequest, log: (line: string) => void): JitO
 
 /** Starts each mode's machine; modes that are not here are not built yet. */
 const STARTERS: Partial<Record<Mode, Starter>> = {
-  native: async (request, log, { disks: opened, networks }) => {
+  native: async (request, log, { disks: opened, networks, shares }) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     const disks = opened.map(({ source }) => source);
     return NativeMachine.create({
@@ -109,11 +113,12 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       clock,
       disks,
       networks,
+      shares,
       jit: jitOf(request, log),
       log,
     });
   },
-  dom0: async (request, log, { disks: opened, networks }) => {
+  dom0: async (request, log, { disks: opened, networks, shares }) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     return Dom0Machine.create({
       image: { ...image, modules: null },
@@ -125,6 +130,7 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       clock,
       disks: opened.map(({ source }) => source),
       networks,
+      shares,
       jit: jitOf(request, log),
       log,
     });
@@ -138,7 +144,7 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
 async function hosted(
   request: BootRequest,
   log: (line: string) => void,
-  { disks, networks: setup }: Devices,
+  { disks, networks: setup, shares }: Devices,
   create: (host: Host, options: GuestOptions) => GuestDomain,
 ): Promise<Machine> {
   const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
@@ -148,6 +154,7 @@ async function hosted(
   disks.forEach(({ spec, source }, i) => {
     new Vbd(host, guest, { ...spec, vdev: vdevs[i], source });
   });
+  addP9Devices(shares, host, guest);
   if (!setup) return new HostedDomain(host, guest);
   const { scheduler, hypervisor } = host;
   const networks = openNetworks(setup, { clock: hypervisor.clock, scheduler, wake: () => host.wake() });
@@ -183,10 +190,12 @@ export async function startOnHost(
     for (const listener of logListeners) listener(line);
   };
   const networks = surroundings.networks ?? (request.checked?.includes('network') ? ROUTER_ALONE : undefined);
-  const machine = await start(request, log, { disks, networks }).catch((error: unknown) => {
-    closeAll(disks);
-    throw error;
-  });
+  const machine = await start(request, log, { disks, networks, shares: surroundings.shares ?? [] }).catch(
+    (error: unknown) => {
+      closeAll(disks);
+      throw error;
+    },
+  );
   const abort = new AbortController();
   let ended = false;
 

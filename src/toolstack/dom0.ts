@@ -14,6 +14,7 @@ import { buildPv } from './builder/pv.ts';
 import type { ClockOptions } from './clock.ts';
 import { addCards, type NetworkSetup, openNetworks } from './devices/network-setup.ts';
 import type { Networks } from './devices/networks.ts';
+import { addP9Cards, type Share } from './devices/p9.ts';
 import { GuestConsole } from './guest-console.ts';
 import type { ShutdownName } from './guest-domain.ts';
 import { Host, type HostOptions, ramForGuests } from './host.ts';
@@ -33,6 +34,8 @@ export interface Dom0Options extends ClockOptions, Pick<HostOptions, 'cpu' | 'ji
   disks?: readonly BlockSource[];
   /** The machine's network cards, virtio-net devices in this order, and where they lead. */
   networks?: NetworkSetup | undefined;
+  /** Folders, the machine's virtio-9p devices. */
+  shares?: readonly Share[];
   /** Processors of the machine, and vCPUs of Dom0. */
   cpus?: number;
   /**
@@ -113,6 +116,7 @@ export class Dom0Machine implements Machine {
       this.networks = openNetworks(options.networks, { clock, scheduler: host.scheduler, wake: () => host.wake() });
       addCards(this.networks, options.networks.vifs, board.pci, devices);
     }
+    addP9Cards(options.shares ?? [], board.pci, devices);
     board.runFirmware(Array.from({ length: cpus }, (_, id) => id));
     hypervisor.machineMemoryMap = [
       ...layout.map.map(({ address, size, type }) => ({ address: BigInt(address), size: BigInt(size), type })),

@@ -26,6 +26,7 @@ import { type ClockOptions, makeClock } from './clock.ts';
 import { modelByName } from './cpu-model.ts';
 import { addCards, type NetworkSetup, openNetworks } from './devices/network-setup.ts';
 import type { Networks } from './devices/networks.ts';
+import { addP9Cards, type Share } from './devices/p9.ts';
 import { Wakeable } from './event-loop.ts';
 import { GuestConsole } from './guest-console.ts';
 import type { ShutdownName } from './guest-domain.ts';
@@ -49,6 +50,8 @@ export interface NativeMachineOptions extends ClockOptions {
   disks?: readonly BlockSource[];
   /** Network cards, virtio-net devices in this order, and where they lead. */
   networks?: NetworkSetup | undefined;
+  /** Folders, virtio-9p devices. */
+  shares?: readonly Share[];
   /** Devices beside the usual ones. */
   extras?: ExtraDevices;
   /** What the machine has to say beside the console: why it ended, devices that gave up on a guest. */
@@ -132,6 +135,7 @@ export class NativeMachine implements Machine {
       });
       addCards(this.networks, options.networks.vifs, pc.pci, devices);
     }
+    addP9Cards(options.shares ?? [], pc.pci, devices);
     const { rng, console: hasConsole, debugExit } = options.extras ?? {};
     if (rng) addVirtio(pc.pci, new VirtioRng(devices, options.clock === 'real' ? randomBytes : repeatableBytes()));
     if (hasConsole) this.virtioConsole = this.addConsole(devices);

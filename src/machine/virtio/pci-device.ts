@@ -45,7 +45,7 @@ const ISR_CONFIG = 2;
 const VENDOR = 0x1af4;
 const TRANSITIONAL_DEVICE = 0x1000;
 /** Ids of transitional devices do not follow their types' numbers (4.1.2.1). */
-const TRANSITIONAL: Record<number, number> = { 1: 0, 2: 1, 3: 3, 4: 5 };
+const TRANSITIONAL: Record<number, number> = { 1: 0, 2: 1, 3: 3, 4: 5, 9: 9 };
 const LEGACY_BAR = 0;
 const MSIX_BAR = 1;
 const MODERN_BAR = 4;

@@ -8,6 +8,8 @@ const DRIVERS = {
   'xen network': { XEN_NETDEV_FRONTEND: 'xen-netfront' },
   'virtio disk': { VIRTIO_PCI: 'virtio_pci', VIRTIO_BLK: 'virtio_blk' },
   'virtio network': { VIRTIO_PCI: 'virtio_pci', VIRTIO_NET: 'virtio_net' },
+  'xen share': { NET_9P: '9pnet', NET_9P_XEN: '9pnet_xen', '9P_FS': '9p' },
+  'virtio share': { VIRTIO_PCI: 'virtio_pci', NET_9P: '9pnet', NET_9P_VIRTIO: '9pnet_virtio', '9P_FS': '9p' },
   // ext4 asks the crypto API for its checksum by name, so no dependency says so.
   ext4: { EXT4_FS: 'ext4', CRYPTO_CRC32C: 'crc32c_generic' },
 } as const satisfies Record<string, Readonly<Record<string, string>>>;

@@ -1,4 +1,4 @@
-// Going on with a system on a disk: what switch_root(8) does, with the root file system named by the script.
+// File systems that the script names: mounted, or gone on with as the root, which is what switch_root(8) does.
 
 import { exportEnvironment } from './command.ts';
 import { add, lt, room, words } from './language/expressions.ts';
@@ -9,6 +9,13 @@ import { patiently } from './patience.ts';
 
 const argv = room('root_argv', 16);
 const PLACE = '/.root';
+
+/** Mounts a file system on a directory, which is made; gives what mount(2) does. */
+export const mountAt = routine('mount_at', (r, type, source, directory, options) => {
+  r.do(sys('mkdir', directory, 0o755));
+  const result = patiently(r, () => sys('mount', source, directory, type, 0, options));
+  r.return(result);
+});
 
 /** Mounts a device as the root and becomes its first program; comes back only with an error. */
 export const switchRoot = routine('switch_root', (r, device, type, program) => {

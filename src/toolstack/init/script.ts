@@ -3,6 +3,7 @@
 //   module PATH [PARAMETERS]                  loads a kernel module
 //   disk NAME                                 checks a block device; overwrites its beginning
 //   network NAME ADDRESS NETMASK GATEWAY      checks an interface; addresses are eight hexadecimal digits
+//   mount TYPE SOURCE DIRECTORY OPTIONS       makes the directory and mounts a file system there
 //   root DEVICE TYPE PROGRAM                  goes on with the system on that disk
 
 import { checkDisk } from './disk.ts';
@@ -12,7 +13,7 @@ import { routine } from './language/routine.ts';
 import { reportStatus } from './lines.ts';
 import { loadModule } from './module.ts';
 import { checkNetwork } from './network.ts';
-import { switchRoot } from './root.ts';
+import { mountAt, switchRoot } from './root.ts';
 import { copyWord, lineLength, parseHex, startsWith } from './strings.ts';
 
 /** Where it is. */
@@ -28,6 +29,13 @@ export type Action =
       readonly address: string;
       readonly netmask: string;
       readonly gateway: string;
+    }
+  | {
+      readonly do: 'mount';
+      readonly type: string;
+      readonly source: string;
+      readonly directory: string;
+      readonly options: string;
     }
   | { readonly do: 'root'; readonly device: string; readonly type: string; readonly program: string };
 
@@ -46,6 +54,8 @@ function words(action: Action): string[] {
       const { name, address, netmask, gateway } = action;
       return ['network', word(name), ...[address, netmask, gateway].map(hexAddress)];
     }
+    case 'mount':
+      return ['mount', ...[action.type, action.source, action.directory, action.options].map(word)];
     case 'root':
       return ['root', ...[action.device, action.type, action.program].map(word)];
   }
@@ -98,6 +108,12 @@ const runAction = routine('run_action', (r, line) => {
   r.if(rest, () => {
     for (const room of [first, second, third, fourth]) r.set(rest, copyWord(room, rest));
     r.return(checkNetwork(first, parseHex(second), parseHex(third), parseHex(fourth)));
+  });
+  r.set(rest, startsWith(line, 'mount '));
+  r.if(rest, () => {
+    for (const room of [first, second, third, fourth]) r.set(rest, copyWord(room, rest));
+    r.do(joinPath(key, 'mount', second));
+    r.return(reportStatus(key, mountAt(first, second, third, fourth)));
   });
   r.set(rest, startsWith(line, 'root '));
   r.if(rest, () => {

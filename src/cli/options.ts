@@ -2,7 +2,7 @@
 
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { CPU_MODELS } from '../index.ts';
+import { CPU_MODELS } from '../toolstack/cpu-model.ts';
 import { type DiskSpec, DiskSpecError, parseDisk } from '../toolstack/devices/disk-spec.ts';
 import { MODES, type Mode } from '../toolstack/image/modes.ts';
 import type { NetworkOptions } from './network-options.ts';

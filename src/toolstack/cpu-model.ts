@@ -3,6 +3,8 @@ import { CPU_MODELS, cpuModel } from '../cpu/models/index.ts';
 import type { CpuModel } from '../cpu/models/model.ts';
 import { BuildError } from './builder/error.ts';
 
+export { CPU_MODELS } from '../cpu/models/index.ts';
+
 /** A model, or its name; the first of CPU_MODELS where nobody chose. Throws BuildError for a name that is none. */
 export function modelByName(chosen: CpuModel | string | undefined): CpuModel {
   if (chosen === undefined) return CPU_MODELS[0];

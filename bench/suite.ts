@@ -1,6 +1,7 @@
 // Side by side in one run: the parts of bench/guest/suite.c as domzero's PV guest, in QEMU (TCG) natively, and in QEMU with genuine Xen as
-// Dom0. The guest says on its console when a part begins and ends; the parts are timed from outside, as the processor time that the
-// emulating process takes, so that a busy machine hurts little. Needs gcc and Debian's qemu-system-x86 and xen-hypervisor packages.
+// Dom0. The guest says on its console when a part begins, when its first turn is done and when it ends; the parts are timed from outside, as
+// the processor time that the emulating process takes, so that a busy machine hurts little. The ratio of the turns behind the first is
+// how fast compiled code is; the first also has what compiling costs. Needs gcc and Debian's qemu-system-x86 and xen-hypervisor packages.
 //   npx tsx bench/suite.ts KERNEL.deb [rounds] [part,part…] [lane,lane…]
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,12 +16,17 @@ const MEMORY_MIB = 256;
 /** What Xen itself and QEMU's firmware want beside Dom0. */
 const XEN_MIB = 512;
 const TICKS_PER_SECOND = 100;
-const MARK = /suite: (begin|end|done) ?(\S*) ?([0-9a-f]*)/;
+const MARK = /suite: (begin|turn|end|done) ?(\S*) ?([0-9a-f]*)/;
 /** Parts that are the kernel's work more than the program's. */
 const SYSTEM_PARTS = ['syscall', 'fork', 'fault', 'pipe', 'signal', 'file'];
 
-/** Seconds of processor time by part, and the checksums. */
-type Times = Map<string, { seconds: number; sum: string }>;
+/** Seconds of processor time of a part and of its first turn, and its checksum. */
+interface PartTimes {
+  seconds: number;
+  first: number;
+  sum: string;
+}
+type Times = Map<string, PartTimes>;
 
 /** User and system time of a process with all its threads so far. */
 function cpuSeconds(pid: number): number {
@@ -32,12 +38,14 @@ async function measure(command: string, args: readonly string[]): Promise<Times>
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const times: Times = new Map();
   let started = 0;
+  let first = 0;
   for await (const line of createInterface({ input: child.stdout })) {
     const mark = MARK.exec(line);
     if (!mark) continue;
     const now = cpuSeconds(child.pid!);
     if (mark[1] === 'begin') started = now;
-    else if (mark[1] === 'end') times.set(mark[2], { seconds: now - started, sum: mark[3] });
+    else if (mark[1] === 'turn') first = now - started;
+    else if (mark[1] === 'end') times.set(mark[2], { seconds: now - started, first, sum: mark[3] });
     else break;
   }
   child.kill('SIGKILL');
@@ -49,13 +57,16 @@ const geometricMean = (values: number[]): number =>
   Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);
 
 function report(ours: Times[], theirs: Times[], title: string): void {
-  console.log(`\n${title}\npart        ours [s]  theirs [s]  ratio (spread)`);
+  console.log(`\n${title}\npart        ours [s]  theirs [s]  ratio (spread)          first turn  later turns`);
   const ratios: Record<'processor' | 'system', number[]> = { processor: [], system: [] };
   for (const [part, { sum }] of ours[0]) {
     const other = theirs[0].get(part);
     if (!other) continue;
     if (other.sum !== sum) console.log(`${part}: DIFFERENT RESULTS ${sum} and ${other.sum}`);
-    const all = ours.map((t, i) => t.get(part)!.seconds / Math.max(0.01, theirs[i].get(part)!.seconds));
+    const ratio = (of: (t: PartTimes) => number): number[] =>
+      ours.map((t, i) => of(t.get(part)!) / Math.max(0.01, of(theirs[i].get(part)!)));
+    const all = ratio(t => t.seconds);
+    const [first, later] = [ratio(t => t.first), ratio(t => t.seconds - t.first)].map(r => median(r).toFixed(2));
     ratios[SYSTEM_PARTS.includes(part) ? 'system' : 'processor'].push(median(all));
     const [a, b] = [ours, theirs].map(times =>
       median(times.map(t => t.get(part)!.seconds))
@@ -63,7 +74,9 @@ function report(ours: Times[], theirs: Times[], title: string): void {
         .padStart(8),
     );
     const spread = `${Math.min(...all).toFixed(2)} to ${Math.max(...all).toFixed(2)}`;
-    console.log(`${part.padEnd(10)}  ${a}  ${b}    ${median(all).toFixed(2)} (${spread})`);
+    console.log(
+      `${part.padEnd(10)}  ${a}  ${b}    ${`${median(all).toFixed(2)} (${spread})`.padEnd(24)}${first.padStart(8)}  ${later.padStart(11)}`,
+    );
   }
   for (const [kind, values] of Object.entries(ratios)) {
     if (values.length > 0) console.log(`${kind} parts: geometric mean ${geometricMean(values).toFixed(2)}`);

@@ -1,4 +1,6 @@
 // The hypervisor's vCPUs as one schedule, in the order of domains and vCPUs.
+
+import type { RunLength } from '../machine/run-length.ts';
 import type { Schedulable } from '../machine/schedule.ts';
 import { Scheduler } from '../machine/schedule.ts';
 import { initialiseHvmVcpu } from './hvm/context.ts';
@@ -21,8 +23,8 @@ export function runnerOf(vcpu: Vcpu): VcpuRunner {
   return runner;
 }
 
-/** @param longestRun see machine/schedule.ts */
-export function scheduleGuests(hypervisor: Hypervisor, longestRun?: number): Scheduler {
+/** @param runLength see machine/schedule.ts */
+export function scheduleGuests(hypervisor: Hypervisor, runLength?: RunLength): Scheduler {
   hypervisor.initialiseVcpu = (caller, target, pointer) => {
     if (target.hvm) initialiseHvmVcpu(caller, target, pointer);
     else initialisePvVcpu(caller, target, pointer);
@@ -43,6 +45,6 @@ export function scheduleGuests(hypervisor: Hypervisor, longestRun?: number): Sch
         return all;
       },
     },
-    longestRun,
+    runLength,
   );
 }

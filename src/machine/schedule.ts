@@ -4,15 +4,11 @@ import { Exit } from '../cpu/exits.ts';
 import { S } from '../cpu/layout.ts';
 import type { Processor } from '../cpu/types.ts';
 import type { HostEvents } from './host-events.ts';
+import { constantRunLength, type RunLength } from './run-length.ts';
 import type { Clock } from './time/clock.ts';
 
 /** Instructions of a turn where several want to run. */
 const SLICE = 50_000;
-/** Instructions of one run() at most, so that the caller can look at its own clock now and then. */
-const LONGEST_RUN = 1_000_000;
-/** The same on a real clock, where a timer is due after an unknown number of instructions: well under a millisecond's worth. */
-export const REAL_TIME_RUN = 30_000;
-
 /** How long to wait for something outside where no timer runs. */
 const LONGEST_WAIT_NS = 1_000_000_000n;
 
@@ -80,12 +76,12 @@ export class Scheduler {
 
   /** Each says whether it waits for something outside of the machine (a network's answer): idle time must really pass then, also on a virtual clock. */
   readonly outside = new Set<() => boolean>();
-  private readonly longestRun: number;
+  private readonly runLength: RunLength;
 
-  /** @param longestRun instructions after which timers are looked at, at the latest */
-  constructor(schedule: Schedule, longestRun: number = LONGEST_RUN) {
+  /** @param runLength after how many instructions timers are looked at, at the latest */
+  constructor(schedule: Schedule, runLength: RunLength = constantRunLength) {
     this.schedule = schedule;
-    this.longestRun = longestRun;
+    this.runLength = runLength;
     const { processor, clock } = schedule;
     // What a processor counts by until it is told a clock.
     this.executed = processor.cycles;
@@ -146,22 +142,24 @@ export class Scheduler {
 
   /** Runs one until its slice is used up, it stops being runnable, or the caller should look around. */
   private turn(runner: Schedulable): void {
-    const { schedule } = this;
+    const { schedule, runLength } = this;
     const { processor, clock, hostEvents } = schedule;
     try {
       this.load(runner);
-      let budget = this.longestRun;
+      let budget = runLength.longest;
       while (budget > 0 && runner.isRunnable && !runner.mustYield) {
         if (!runner.enter()) break;
-        const slice = this.othersWait(runner) ? Math.max(this.sliceLeft, 1) : this.longestRun;
+        const slice = this.othersWait(runner) ? Math.max(this.sliceLeft, 1) : runLength.longest;
         const fuel = Math.min(budget, slice, this.untilDeadline());
         const before = processor.live.get(S.retired);
         this.startedAt = before;
+        runLength.begin();
         const exit = processor.run(fuel);
         this.startedAt = -1n;
         // Every exit costs something, or a guest that only faults would stop the clock.
         const ran = Math.max(1, Number(processor.live.get(S.retired) - before));
         this.retired += BigInt(ran);
+        runLength.end(ran);
         let spent = ran;
         if (exit !== Exit.fuel) {
           const workBefore = schedule.work;
@@ -187,10 +185,11 @@ export class Scheduler {
 
   private untilDeadline(): number {
     const { clock } = this.schedule;
+    const { longest } = this.runLength;
     const deadline = clock.nextDeadline();
-    if (deadline === null) return this.longestRun;
+    if (deadline === null) return longest;
     const ticks = clock.ticksUntil(deadline);
-    return ticks > BigInt(this.longestRun) ? this.longestRun : Math.max(1, Number(ticks));
+    return ticks > BigInt(longest) ? longest : Math.max(1, Number(ticks));
   }
 
   private othersWait(runner: Schedulable): boolean {

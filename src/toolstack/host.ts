@@ -22,7 +22,8 @@ import type { Machine as XenMachine } from '../hypervisor/hardware/hardware.ts';
 import { Hypervisor } from '../hypervisor/hypervisor.ts';
 import { scheduleGuests } from '../hypervisor/schedule.ts';
 import type { Tracer } from '../hypervisor/tracer.ts';
-import { REAL_TIME_RUN, type Scheduler } from '../machine/schedule.ts';
+import { RealTimeRunLength } from '../machine/run-length.ts';
+import type { Scheduler } from '../machine/schedule.ts';
 import type { Clock } from '../machine/time/clock.ts';
 import { type SharedPage, sharedPage } from '../protocols/shared-page.ts';
 import { XsError } from '../protocols/xenstore.ts';
@@ -143,7 +144,10 @@ export class Host {
     const tracer = options.tracer ?? null;
     tracer?.start(() => clock.nowNs());
     this.hypervisor.tracer = tracer;
-    this.scheduler = scheduleGuests(this.hypervisor, options.clock === 'real' ? REAL_TIME_RUN : undefined);
+    this.scheduler = scheduleGuests(
+      this.hypervisor,
+      options.clock === 'real' ? new RealTimeRunLength(clock) : undefined,
+    );
     attach(this.scheduler);
     this.store = new XenStore({
       domainExists: domid => domid === 0 || this.hypervisor.domains.has(domid),

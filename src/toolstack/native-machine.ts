@@ -13,7 +13,8 @@ import { DebugExit } from '../machine/legacy/debug-ports.ts';
 import { layOutMemory } from '../machine/memory-layout.ts';
 import { Pc } from '../machine/pc.ts';
 import { registersOf, stackOf } from '../machine/processor/registers.ts';
-import { REAL_TIME_RUN, Scheduler } from '../machine/schedule.ts';
+import { RealTimeRunLength } from '../machine/run-length.ts';
+import { Scheduler } from '../machine/schedule.ts';
 import type { Clock } from '../machine/time/clock.ts';
 import { VirtioBlock } from '../machine/virtio/block.ts';
 import { VirtioConsole } from '../machine/virtio/console.ts';
@@ -121,7 +122,7 @@ export class NativeMachine implements Machine {
     const { pc } = this;
     this.scheduler = new Scheduler(
       { processor, clock, hostEvents, work: 0, runners: () => pc.processors },
-      options.clock === 'real' ? REAL_TIME_RUN : undefined,
+      options.clock === 'real' ? new RealTimeRunLength(clock) : undefined,
     );
     attach(this.scheduler);
     for (const disk of this.disks) this.scheduler.outside.add(() => disk.isBusy);

@@ -87,9 +87,10 @@ export const PCI_HOLE = {
 
 /** Inputs of the I/O APIC that the HPET can drive; PCI's pins are below them. */
 const HPET_INPUTS = [20, 21, 22, 23];
-const FIRST_PCI_GSI = 16;
 /** ISA interrupts that PIRQA to PIRQD lead to for kernels that use the 8259s. */
 const PCI_LINK_IRQS = [10, 11, 10, 11] as const;
+/** The one of a slot's INTA (0) to INTD (3). */
+const pciIsaIrq = (slot: number, pin: number): number => PCI_LINK_IRQS[pciLink(slot, pin)];
 
 /** Software looks for SMBIOS from here on. */
 const SMBIOS_ENTRY = 0xf_0000;
@@ -186,8 +187,7 @@ export class Board {
 
     this.pci = new PciBus({
       platform: this.bus,
-      routing: (slot, pin) => FIRST_PCI_GSI + ((slot + pin - 1) % 4),
-      gsi: gsi => wiring.pci(gsi - FIRST_PCI_GSI, 0),
+      intx: (slot, pin) => wiring.pci(slot, pin),
       message: (address, data) => void interrupts.writeMsi(address, data),
     });
     this.pci.add(hostBridge, 0);
@@ -201,7 +201,7 @@ export class Board {
    * @param apicIds of the processors, the boot processor's first
    */
   runFirmware(apicIds: readonly number[]): void {
-    assignResources(this.pci, PCI_WINDOWS);
+    assignResources(this.pci, PCI_WINDOWS, pciIsaIrq);
     PCI_LINK_IRQS.forEach((irq, link) => void this.wiring.route(link, irq));
     const levels = PCI_LINK_IRQS.reduce((mask, irq) => mask | (1 << irq), 1 << IRQ.acpi);
     this.bus.portWrite(AT.picTriggers, 2, levels);
@@ -246,7 +246,7 @@ export class Board {
         memory: [memory],
         memory64: null,
         gsi: swizzledGsi,
-        isaIrq: (device, pin) => PCI_LINK_IRQS[pciLink(device, pin)],
+        isaIrq: pciIsaIrq,
       },
     };
   }

@@ -3,19 +3,19 @@
 // Software can put base addresses wherever it likes. Where ranges overlap, who was there first stays, be it a chip of the board or another
 // function; the later one answers nothing there until the range is free. So no guest can take a local APIC or a clock off the bus.
 import type { Detach, PlatformBus } from '../bus.ts';
-import { type AccessSize, floating, type Line } from '../chip.ts';
+import { type AccessSize, floating, type Line, unconnected } from '../chip.ts';
 import type { BaseAddress } from './base-address.ts';
 import { CONFIG_SIZE, PciRegister } from './config-space.ts';
 import { PciCommand, type PciFunction } from './function.ts';
-import { type IntxRouting, SharedLine } from './intx.ts';
 
 export interface PciBusOptions {
   /** Where memory and I/O ranges are decoded. */
   readonly platform: PlatformBus;
-  /** The board's wiring of interrupt pins. */
-  readonly routing: IntxRouting;
-  /** The input of an interrupt controller for a GSI. */
-  readonly gsi: (gsi: number) => Line;
+  /**
+   * One more output on the wire that a slot's INTA# (0) to INTD# (3) lead to (PCI Local Bus 3.0, 2.2.6: level-triggered and shared): true
+   * asserts it.
+   */
+  readonly intx: (slot: number, pin: number) => Line;
   /** Takes interrupt messages: address and data. */
   readonly message: (address: number, data: number) => void;
 }
@@ -28,7 +28,6 @@ export interface PciPlace {
 
 interface Occupant extends PciPlace {
   readonly device: PciFunction;
-  readonly pinNumber: number;
 }
 
 interface Decoded {
@@ -43,17 +42,14 @@ const MULTIFUNCTION = 0x80;
 
 export class PciBus {
   private readonly platform: PlatformBus;
-  private readonly routing: IntxRouting;
-  private readonly gsi: (gsi: number) => Line;
+  private readonly intx: (slot: number, pin: number) => Line;
   private readonly message: (address: number, data: number) => void;
   private readonly occupants = new Map<number, Occupant>();
-  private readonly lines = new Map<number, SharedLine>();
   private readonly decoded = new Map<BaseAddress, Decoded>();
 
-  constructor({ platform, routing, gsi, message }: PciBusOptions) {
+  constructor({ platform, intx, message }: PciBusOptions) {
     this.platform = platform;
-    this.routing = routing;
-    this.gsi = gsi;
+    this.intx = intx;
     this.message = message;
   }
 
@@ -70,27 +66,25 @@ export class PciBus {
     const devfn = slot * FUNCTIONS + func;
     if (slot < 0 || slot >= SLOTS || func < 0 || func >= FUNCTIONS) throw new RangeError(`no PCI slot ${slot}.${func}`);
     if (this.occupants.has(devfn)) throw new RangeError(`PCI slot ${slot}.${func} is taken`);
-    this.occupants.set(devfn, { slot, func, device, pinNumber: device.interruptPin });
+    this.occupants.set(devfn, { slot, func, device });
     const sharers = [...this.occupants.values()].filter(other => other.slot === slot);
     if (sharers.some(other => other.func > 0)) {
       for (const other of sharers) other.device.config.bytes[PciRegister.headerType] |= MULTIFUNCTION;
     }
-    const input = this.inputFor(slot, device.interruptPin);
+    const pin = device.interruptPin;
     device.connect({
       decode: () => this.decode(device),
-      pin: level => input(device, level),
+      pin: pin === 0 ? unconnected : this.intx(slot, pin - 1),
       message: (address, data) => this.message(address, data),
     });
     this.decode(device);
     return { slot, func };
   }
 
-  /** The GSI that a function's pin leads to; null without a pin. */
-  gsiOf(device: PciFunction): number | null {
-    for (const { device: other, slot, pinNumber } of this.occupants.values()) {
-      if (other === device) return pinNumber === 0 ? null : this.routing(slot, pinNumber);
-    }
-    return null;
+  /** Where a function stands. Throws RangeError where it is not on this bus. */
+  placeOf(device: PciFunction): PciPlace {
+    for (const { device: other, slot, func } of this.occupants.values()) if (other === device) return { slot, func };
+    throw new RangeError('the function is not on this PCI bus');
   }
 
   /** Configuration reads of what is not there give ones. `offset` is 0 to 4095; the extended part of what is there reads as zeros. */
@@ -108,15 +102,6 @@ export class PciBus {
   private freeSlot(): number {
     for (let slot = 0; slot < SLOTS; slot++) if (!this.occupants.has(slot * FUNCTIONS)) return slot;
     return SLOTS;
-  }
-
-  private inputFor(slot: number, pin: number): (device: PciFunction, level: boolean) => void {
-    if (pin === 0) return () => {};
-    const gsi = this.routing(slot, pin);
-    let line = this.lines.get(gsi);
-    if (!line) this.lines.set(gsi, (line = new SharedLine(this.gsi(gsi))));
-    const shared = line;
-    return (device, level) => shared.drive(device, level);
   }
 
   /** Takes a function's ranges as its registers now say; what gave way to another before may find room now. */

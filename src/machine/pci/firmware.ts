@@ -35,8 +35,12 @@ class Allocator {
   }
 }
 
-/** Throws RangeError where the windows are too small. */
-export function assignResources(bus: PciBus, windows: PciWindows): void {
+/**
+ * Gives every range an address and has it decoded, and writes what the 8259s call each function's interrupt pin where kernels without
+ * ACPI look for it. Throws RangeError where the windows are too small.
+ * @param isaIrq by slot and pin, INTA# being 0
+ */
+export function assignResources(bus: PciBus, windows: PciWindows, isaIrq: (slot: number, pin: number) => number): void {
   const io = new Allocator(windows.io);
   const memory = new Allocator(windows.memory);
   const { functions } = bus;
@@ -49,7 +53,7 @@ export function assignResources(bus: PciBus, windows: PciWindows): void {
     let command = 0;
     for (const bar of bars) command |= bar.kind === 'io' ? PciCommand.io : PciCommand.memory;
     if (command) config.write(PciRegister.command, 2, device.command | command);
-    const gsi = bus.gsiOf(device);
-    if (gsi !== null) config.write(PciRegister.interruptLine, 1, gsi);
+    const pin = device.interruptPin;
+    if (pin !== 0) config.write(PciRegister.interruptLine, 1, isaIrq(bus.placeOf(device).slot, pin - 1));
   }
 }

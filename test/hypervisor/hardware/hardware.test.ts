@@ -12,6 +12,7 @@ import * as sys from '../../../src/abi/xen/sysctl.ts';
 import { SYSCTL } from '../../../src/abi/xen/sysctl.ts';
 import { DOMID_SELF } from '../../../src/hypervisor/domain-ids.ts';
 import { AT } from '../../../src/machine/board.ts';
+import { swizzledGsi } from '../../../src/machine/interrupts/irq-wiring.ts';
 import { PciFunction } from '../../../src/machine/pci/function.ts';
 import { Msix } from '../../../src/machine/pci/msix.ts';
 import type { Guest } from '../harness.ts';
@@ -90,7 +91,7 @@ describe('interrupts of the machine in the domain that drives it', () => {
   });
 
   it('a PCI pin is a level: after its event it waits for the EOI, and comes again while the device asserts it', () => {
-    const gsi = machine.board.pci.gsiOf(card)!;
+    const gsi = swizzledGsi(machine.board.pci.placeOf(card).slot, 0);
     expect(setUp(gsi, 1, 1)).toBe('0');
     expect(mapGsi(gsi)).toBe('0');
     const port = bind(gsi);

@@ -1,16 +1,17 @@
 // A PCI bus on a bare board, and what a driver does to it.
 import { PlatformBus } from '../../../src/machine/bus.ts';
 import type { RegisterSpace } from '../../../src/machine/chip.ts';
+import { SharedLine } from '../../../src/machine/interrupts/shared-line.ts';
 import { PciBus } from '../../../src/machine/pci/bus.ts';
 import { CONFIG_PORTS, ConfigPorts, ECAM_SIZE, EcamWindow } from '../../../src/machine/pci/config-access.ts';
-import { swizzle } from '../../../src/machine/pci/intx.ts';
 
 export const ECAM = 0xb000_0000;
 
 export class Board {
   readonly platform = new PlatformBus();
-  /** Levels of the GSIs that changed at least once. */
-  readonly gsis = new Map<number, boolean>();
+  /** Levels of the four interrupt wires, which slots take turns at. */
+  readonly wires = [false, false, false, false];
+  private readonly lines = this.wires.map((_, wire) => new SharedLine(level => void (this.wires[wire] = level)));
   /** Interrupt messages: [address, data]. */
   readonly messages: [number, number][] = [];
   readonly pci: PciBus;
@@ -18,8 +19,7 @@ export class Board {
   constructor() {
     this.pci = new PciBus({
       platform: this.platform,
-      routing: swizzle(),
-      gsi: gsi => level => void this.gsis.set(gsi, level),
+      intx: (slot, pin) => this.lines[(slot + pin) % this.lines.length].driver(),
       message: (address, data) => void this.messages.push([address, data]),
     });
     this.platform.ports.attach(CONFIG_PORTS.start, CONFIG_PORTS.length, new ConfigPorts(this.pci));

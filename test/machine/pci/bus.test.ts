@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { genericHostBridge, i440fxHostBridge, piix3IsaBridge } from '../../../src/machine/pci/bridges.ts';
 import { assignResources } from '../../../src/machine/pci/firmware.ts';
 import { PciFunction } from '../../../src/machine/pci/function.ts';
-import { intxRoutes, swizzle } from '../../../src/machine/pci/intx.ts';
 import { Board, ECAM, registers } from './board.ts';
 
 const IDENTITY = { vendor: 0x1af4, device: 0x1001, classCode: 0x010000, interruptPin: 1 } as const;
@@ -158,24 +157,16 @@ describe('interrupt pins', () => {
       board.pci.add(device, slot);
       return device;
     });
-    expect(devices.map(device => board.pci.gsiOf(device))).toEqual([17, 17]);
     devices[0].setInterrupt(true);
     devices[1].setInterrupt(true);
     devices[0].setInterrupt(false);
-    expect(board.gsis.get(17)).toBe(true);
+    expect(board.wires[1]).toBe(true);
     expect(board.readConfig(9, 6, 2) & 8).toBe(8);
     board.writeConfig(9, 4, 0x400, 2);
-    expect(board.gsis.get(17)).toBe(false);
+    expect(board.wires[1]).toBe(false);
     expect(board.readConfig(9, 6, 2) & 8).toBe(8);
     board.writeConfig(9, 4, 0, 2);
-    expect(board.gsis.get(17)).toBe(true);
-  });
-
-  it('are wired as the table for the firmware says', () => {
-    const routes = intxRoutes(swizzle());
-    expect(routes).toHaveLength(31 * 4);
-    expect(routes.find(({ slot, pin }) => slot === 9 && pin === 1)?.gsi).toBe(17);
-    expect(new Set(routes.map(({ gsi }) => gsi))).toEqual(new Set([16, 17, 18, 19, 20, 21, 22, 23]));
+    expect(board.wires[1]).toBe(true);
   });
 });
 
@@ -190,16 +181,18 @@ describe('firmware', () => {
       board.pci.add(device);
     }
     const windows = { io: { start: 0xc000, end: 0xd000 }, memory: { start: 0xc000_0000, end: 0xc010_0000 } };
-    assignResources(board.pci, windows);
+    assignResources(board.pci, windows, (slot, pin) => 8 + slot + pin);
     for (let slot = 1; slot <= 4; slot++) {
       expect(board.readConfig(slot, 4, 2)).toBe(IO | MEMORY);
       const io = board.readConfig(slot, 0x10) & ~3;
       expect(board.platform.portRead(io, 4)).toBe(0x100 * (slot - 1));
       const memory = (board.readConfig(slot, 0x20) & ~15) >>> 0;
       expect(board.platform.memory.read(memory, 4)).toBe(0x1000 * (slot - 1));
-      expect(board.readConfig(slot, 0x3c, 1)).toBe(16 + slot);
+      expect(board.readConfig(slot, 0x3c, 1)).toBe(8 + slot);
     }
-    expect(() => assignResources(board.pci, { ...windows, io: { start: 0xc000, end: 0xc080 } })).toThrow(RangeError);
+    expect(() => assignResources(board.pci, { ...windows, io: { start: 0xc000, end: 0xc080 } }, () => 11)).toThrow(
+      RangeError,
+    );
   });
 });
 
@@ -219,7 +212,7 @@ describe('state', () => {
     const copy = build();
     copy.device.load(structuredClone(device.save()));
     expect(copy.board.platform.portRead(0xc000, 4)).toBe(0x100);
-    expect(copy.board.gsis.get(17)).toBe(true);
+    expect(copy.board.wires[1]).toBe(true);
     expect(copy.device.isBusMaster).toBe(true);
   });
 });

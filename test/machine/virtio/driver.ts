@@ -66,10 +66,8 @@ export class VirtioDriver {
     this.transport = new VirtioPci(device);
     const { board } = machine;
     this.slot = board.pci.add(this.transport.pci).slot;
-    assignResources(board.pci, {
-      io: { start: 0xc000, end: 0xd000 },
-      memory: { start: 0xc000_0000, end: 0xc100_0000 },
-    });
+    const windows = { io: { start: 0xc000, end: 0xd000 }, memory: { start: 0xc000_0000, end: 0xc100_0000 } };
+    assignResources(board.pci, windows, () => 11);
     board.writeConfig(this.slot, 4, MASTER, 2);
     this.io = board.readConfig(this.slot, 0x10) & ~3;
     this.bar = (board.readConfig(this.slot, 0x20) & ~15) >>> 0;
@@ -115,7 +113,7 @@ export class VirtioDriver {
 
   /** Whether the pin is asserted. */
   get hasInterrupt(): boolean {
-    return this.machine.board.gsis.get(this.machine.board.pci.gsiOf(this.transport.pci)!) ?? false;
+    return this.machine.board.wires.includes(true);
   }
 
   readConfig(offset: number, size: 1 | 2 | 4): number {

@@ -8,6 +8,7 @@ const rooms = {
   machine: ['util', 'abi', 'wasm', 'cpu'],
   protocols: ['util', 'abi'],
   hypervisor: ['util', 'abi', 'wasm', 'cpu', 'machine'],
+  tracing: ['util', 'abi', 'protocols', 'hypervisor'],
   backends: ['util', 'abi', 'protocols'],
   toolstack: ['util', 'abi', 'wasm', 'cpu', 'machine', 'protocols', 'hypervisor', 'backends'],
 };
@@ -16,7 +17,7 @@ rooms['index.ts'] = Object.keys(rooms);
 rooms.report = belowFace;
 rooms.platform = belowFace;
 // The command line starts machines through the library's face alone.
-rooms.cli = ['index.ts', 'util', 'toolstack', 'report', 'platform'];
+rooms.cli = ['index.ts', 'util', 'tracing', 'toolstack', 'report', 'platform'];
 
 /** What a device of the machine is plugged into: known to it by type alone. */
 const sources = '^src/backends/(block/source|net/link)[.]ts$';

@@ -73,6 +73,7 @@ async function main(): Promise<number> {
   if (traceFile === undefined || kernel.length === 0) throw new Error('give a trace and a kernel');
   const trace = readFileSync(traceFile, 'utf8');
   const recording = await record(kernel, {
+    mode: values.domain === '0' ? 'dom0' : 'pv',
     cpus: Number(values.cpus),
     memoryMiB: Number(values.memory),
     cpu: values.cpu,

@@ -1,7 +1,6 @@
 // What an argument is, apart from where things happen to stand in a boot: two boots of one kernel agree in shapes, not in addresses.
 
-import { hypercallRow } from '../../src/hypervisor/hypercalls/table.ts';
-import { PARAMETERS } from '../../src/report/hypercall-text.ts';
+import { callOf } from '../../src/abi/xen/calls.ts';
 import type { Seen } from './seen.ts';
 
 /** Where Linux has what: Documentation/x86/x86_64/mm.rst. First the highest. */
@@ -24,8 +23,9 @@ const FLAGS_AND_POINTERS = new Set(['update_va_mapping 2']);
 /** Each argument that the hypercall has, as far as the trace knows it: "image", "0x10", "frame+0x063+NX". */
 export function shapes({ number, args }: Seen): string[] {
   if (number === null) return [];
-  const name = hypercallRow('pv64', number)?.name ?? '';
-  const count = PARAMETERS[name]?.length ?? args.length;
+  const known = callOf(number);
+  const name = known?.name ?? '';
+  const count = known?.call.parameters.length ?? args.length;
   return args.slice(0, count).map((value, i) => {
     const which = `${name} ${i}`;
     if (MACHINE_ADDRESSES.has(which)) return 'machine address';

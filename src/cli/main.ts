@@ -40,6 +40,7 @@ async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, 
   const { addCheckOptions, addMachineOptions, modeOption } = await import('./options.ts');
   const { addNetworkOptions } = await import('./network-options.ts');
   const { addShareOptions } = await import('./share-options.ts');
+  const { addTraceOptions } = await import('./trace-options.ts');
   let status = 0;
   // What follows "--" is a command for the guest.
   const end = argv.indexOf('--');
@@ -67,14 +68,33 @@ async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, 
   addShareOptions(addNetworkOptions(addMachineOptions(program.command('run'), 'real', Number.POSITIVE_INFINITY)))
     .description('run one guest with its console on this terminal (Ctrl-] leaves)')
     .argument('<image...>', images)
-    .addOption(modeOption())
+    .addOption(modeOption().makeOptionMandatory())
+    .option(
+      '--trace <file>',
+      'write what the guest does with Xen there: text, or for Perfetto where it ends with .pftrace',
+    )
     .usage('[options] <image...> [-- command...]')
     .addHelpText(
       'after',
       "\nExit status: the guest command's; 255 after a panic or a crash, 124 after a timeout, 2 for bad input.",
     )
     .action(async (paths: string[], options) => {
-      status = await (await import('./run.ts')).run(paths, command, options, io);
+      const trace = options.trace === undefined ? {} : { trace: { output: options.trace } };
+      status = await (await import('./run.ts')).run(paths, command, { ...options, ...trace }, io);
+    });
+  const traced = addMachineOptions(program.command('trace'), 'virtual', Number.POSITIVE_INFINITY);
+  addTraceOptions(addShareOptions(addNetworkOptions(traced)))
+    .description(
+      'run one guest, and write down what it does with Xen: hypercalls, events, grants, XenStore, scheduling',
+    )
+    .argument('<image...>', images)
+    .addOption(modeOption().default('pv'))
+    .usage('[options] <image...> [-- command...]')
+    .addHelpText('after', "\nThe guest's console is on standard output. Exit status: as of run.")
+    .action(async (paths: string[], options) => {
+      const { output, format, events, domain, ...others } = options;
+      const trace = { output, format, events, domain };
+      status = await (await import('./run.ts')).run(paths, command, { ...others, trace }, io);
     });
   program
     .command('inspect')

@@ -7,6 +7,7 @@ import { type DiskSpec, DiskSpecError, parseDisk } from '../toolstack/devices/di
 import { MODES, type Mode } from '../toolstack/image/modes.ts';
 import type { NetworkOptions } from './network-options.ts';
 import type { ShareOptions } from './share-options.ts';
+import type { TraceOptions } from './trace-options.ts';
 
 /** What a machine is made of. */
 export interface MachineOptions {
@@ -40,6 +41,8 @@ export interface CheckOptions extends MachineOptions {
 
 export interface RunOptions extends MachineOptions, NetworkOptions, ShareOptions {
   readonly mode: Mode;
+  /** Where what the guest does with Xen is written to. */
+  readonly trace?: TraceOptions;
 }
 
 export const DEFAULTS = { cpu: CPU_MODELS[0].name, cpus: 1, memory: 512 } as const;
@@ -101,7 +104,7 @@ export function addCheckOptions(command: Command): Command {
 }
 
 export function modeOption(): Option {
-  return new Option('--mode <mode>', 'how to boot').choices([...MODES]).makeOptionMandatory();
+  return new Option('--mode <mode>', 'how to boot').choices([...MODES]);
 }
 
 /** MiB from "512", "512M", "512MiB", "2G", "1048576K". */

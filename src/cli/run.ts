@@ -17,6 +17,7 @@ import type { Io } from './io.ts';
 import { networkSetup } from './network-options.ts';
 import type { RunOptions } from './options.ts';
 import { closeShares, mountShares, openShares } from './share-options.ts';
+import { openTrace } from './trace-options.ts';
 import { UsageError } from './usage-error.ts';
 
 const CRASHED = 255;
@@ -33,6 +34,9 @@ export async function run(
   io: Io,
 ): Promise<number> {
   const { mode } = options;
+  if (options.trace && mode === 'native') {
+    throw new UsageError('a bare machine makes no hypercalls: a trace needs a mode with Xen (dom0, pv, pvh, pvhvm)');
+  }
   const { modules, ...image } = await loadFiles(paths);
   const why = notBuilt(mode);
   if (why !== null) throw new UsageError(`mode ${mode} is ${why}`);
@@ -44,6 +48,7 @@ export async function run(
   const source = new InitramfsSource({ initrd, modules: directory, ...(hasCommand ? { command } : {}) });
   const network = networkSetup(options, io);
   const shares = openShares(options.share);
+  const trace = options.trace ? openTrace(options.trace, io) : null;
   const devices = devicesOf({
     disk: options.disk.length > 0,
     network: network.setup.vifs.length > 0,
@@ -69,7 +74,12 @@ export async function run(
   let left = false;
   let input: ReturnType<typeof readConsoleInput> | null = null;
   const start = async () => {
-    const domain: BootedDomain = await startOnHost(request, { openDisk, networks: network.setup, shares });
+    const domain: BootedDomain = await startOnHost(request, {
+      openDisk,
+      networks: network.setup,
+      shares,
+      tracer: trace?.recorder,
+    });
     input = readConsoleInput(
       bytes => domain.console.write(bytes),
       () => {
@@ -90,6 +100,7 @@ export async function run(
     (input as ReturnType<typeof readConsoleInput> | null)?.stop();
     network.close();
     closeShares(shares);
+    trace?.close();
   }
 }
 

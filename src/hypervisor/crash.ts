@@ -2,7 +2,6 @@
 // Source of the form: xen/arch/x86/x86_64/traps.c (_show_registers), traps.c (show_guest_stack), mm: show_page_walk; __domain_crash.
 import { type CrashRegister, registersOf, stackOf } from '../machine/processor/registers.ts';
 import type { Domain } from './domain.ts';
-import { errnoName } from './errors.ts';
 import { type HypercallRecord, lastHypercalls } from './hypercalls/trace.ts';
 import { XEN_VERSION } from './hypervisor.ts';
 import { readControlRegister } from './pv/control-registers.ts';
@@ -102,16 +101,6 @@ function stackLines(stack: bigint[]): string[] {
     );
   }
   return lines;
-}
-
-/** One hypercall as a line: `sched_op(shutdown, 0x2, 0xffffc900…) = 0`. */
-export function hypercallLine(record: HypercallRecord): string {
-  const args = record.args.map(value => `0x${value.toString(16)}`);
-  while (args.length > 1 && args[args.length - 1] === '0x0') args.pop();
-  const shown = record.operation === null ? args : [record.operation, ...args.slice(1)];
-  const signed = BigInt.asIntN(64, record.result);
-  const result = signed < 0n && signed > -200n ? errnoName(Number(signed)) : `0x${record.result.toString(16)}`;
-  return `d${record.domain}v${record.vcpu} ${record.name}(${shown.join(', ')}) = ${result}`;
 }
 
 /** The guest's page tables above a linear address, for the log of a page fault that it has no handler for. */

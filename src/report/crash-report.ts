@@ -1,8 +1,8 @@
 // Explains a crash: what the kernel said on the console, what the hypervisor saw, and both with the kernel's symbols.
 
 import type { KernelSymbols } from '../toolstack/image/symbols.ts';
+import { callText, decodeCall } from '../tracing/decode-call.ts';
 import type { CrashRecord } from './boot.ts';
-import { hypercallText } from './hypercall-text.ts';
 import type { PanicFinder } from './panic.ts';
 import type { CrashReport, StackWord } from './verdict.ts';
 
@@ -22,7 +22,10 @@ export function crashReport(
     ...place(record, panic, table),
     registers: Object.fromEntries(Object.entries(record?.registers ?? {}).map(([name, value]) => [name, hex(value)])),
     stack: (record?.stack ?? []).map(value => stackWord(value, table)),
-    hypercalls: (record?.hypercalls ?? []).map(hypercallText),
+    hypercalls: (record?.hypercalls ?? []).map(call => {
+      const decoded = decodeCall(call);
+      return { vcpu: call.vcpu, call: callText(decoded), result: decoded.result };
+    }),
     panic: panic.lines,
     xenLog,
   };

@@ -18,6 +18,7 @@ import { addVifs, type NetworkSetup, openNetworks } from '../toolstack/devices/n
 import { addP9Devices, type Share } from '../toolstack/devices/p9.ts';
 import { Vbd } from '../toolstack/devices/vbd.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
+import type { HostTracer } from '../toolstack/host.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
 import { HostedDomain, type Machine } from '../toolstack/machine.ts';
 import type { BootedDomain, BootRequest, DomainEnd, EndReason } from './boot.ts';
@@ -64,6 +65,8 @@ export interface Surroundings {
   readonly networks?: NetworkSetup;
   /** Folders of the host, opened. */
   readonly shares?: readonly Share[];
+  /** Told of what guests do, where there is Xen under them. */
+  readonly tracer?: HostTracer | undefined;
 }
 
 /** Nothing but the machine: requests must not name disks. */
@@ -84,6 +87,7 @@ interface Devices {
   readonly disks: readonly OpenDisk[];
   readonly networks: NetworkSetup | undefined;
   readonly shares: readonly Share[];
+  readonly tracer: HostTracer | null;
 }
 
 type Starter = (request: BootRequest, log: (line: string) => void, devices: Devices) => Promise<Machine>;
@@ -118,7 +122,7 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       log,
     });
   },
-  dom0: async (request, log, { disks: opened, networks, shares }) => {
+  dom0: async (request, log, { disks: opened, networks, shares, tracer }) => {
     const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
     return Dom0Machine.create({
       image: { ...image, modules: null },
@@ -133,6 +137,7 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       shares,
       jit: jitOf(request, log),
       log,
+      tracer,
     });
   },
   pv: (request, log, devices) => hosted(request, log, devices, (host, options) => host.createPvDomain(options)),
@@ -144,11 +149,18 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
 async function hosted(
   request: BootRequest,
   log: (line: string) => void,
-  { disks, networks: setup, shares }: Devices,
+  { disks, networks: setup, shares, tracer }: Devices,
   create: (host: Host, options: GuestOptions) => GuestDomain,
 ): Promise<Machine> {
   const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
-  const host = await Host.create({ ramBytes: ramForGuests(memoryMiB), cpu, clock, jit: jitOf(request, log), log });
+  const host = await Host.create({
+    ramBytes: ramForGuests(memoryMiB),
+    cpu,
+    clock,
+    jit: jitOf(request, log),
+    log,
+    tracer,
+  });
   const guest = create(host, { image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus });
   const vdevs = assignVdevs(disks.map(({ spec }) => spec));
   disks.forEach(({ spec, source }, i) => {
@@ -190,12 +202,11 @@ export async function startOnHost(
     for (const listener of logListeners) listener(line);
   };
   const networks = surroundings.networks ?? (request.checked?.includes('network') ? ROUTER_ALONE : undefined);
-  const machine = await start(request, log, { disks, networks, shares: surroundings.shares ?? [] }).catch(
-    (error: unknown) => {
-      closeAll(disks);
-      throw error;
-    },
-  );
+  const { tracer = null, shares = [] } = surroundings;
+  const machine = await start(request, log, { disks, networks, shares, tracer }).catch((error: unknown) => {
+    closeAll(disks);
+    throw error;
+  });
   const abort = new AbortController();
   let ended = false;
 
@@ -214,7 +225,10 @@ export async function startOnHost(
     return { reason, crash: machine.crash };
   }
 
-  const finished = run().finally(() => machine.close());
+  const finished = run().finally(() => {
+    tracer?.end();
+    machine.close();
+  });
   // Whoever waits hears of it; nobody may be waiting yet.
   finished.catch(() => {});
   return {

@@ -61,6 +61,8 @@ export interface HostTracer extends Tracer {
   /** Called once, before anything else: how late it is, in ns of the machine's time. */
   start(now: () => bigint): void;
   store: StoreTrace;
+  /** Nothing more happens. */
+  end(): void;
 }
 
 /** A guest of any type. */

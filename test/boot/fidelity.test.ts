@@ -16,7 +16,7 @@ const trace = readFileSync(new URL('../fixtures/xen-trace/linux-6.1-pv-guest.txt
 describe('a PV guest beside the same on Xen 4.17', { timeout: 600_000 }, () => {
   testWith('generic', 'makes the same hypercalls, and logs the same', async kernel => {
     const commandLine = 'console=hvc0 ignore_loglevel';
-    const ours = await record(kernel, { cpus: 2, memoryMiB: 256, cpu: 'epyc', commandLine });
+    const ours = await record(kernel, { mode: 'pv', cpus: 2, memoryMiB: 256, cpu: 'epyc', commandLine });
     const theirs = readTrace(trace, GUEST);
     expect(theirs.length).toBeGreaterThan(70);
 

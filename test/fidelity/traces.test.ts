@@ -48,8 +48,8 @@ test('our own calls are noted the first time, and the first time they fail later
   first.call(24, [3n, 1n, 0n, 0n, 0n, 0n], 1n);
   first.call(24, [3n, 2n, 0n, 0n, 0n, 0n], -2n);
   first.call(24, [3n, 3n, 0n, 0n, 0n, 0n], -2n);
-  first.batch('mmuext_op', 3);
-  first.batch('mmuext_op', 3);
+  first.batch('mmuext_op', 'pin_l4_table');
+  first.batch('mmuext_op', 'pin_l4_table');
   first.call(12, [0xcn, stack, 0n, 0n, 0n, 0n], 0n);
   expect(first.list.map(nameOf)).toEqual([
     'vcpu_op.is_up',

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { R } from '../../src/cpu/layout.ts';
-import { crashDump, hypercallLine } from '../../src/hypervisor/crash.ts';
+import { crashDump } from '../../src/hypervisor/crash.ts';
+import { hypercallLine } from '../../src/tracing/text.ts';
 import { CODE, KERNEL_STACK, PvGuest } from './pv/pv-guest.ts';
 
 /** A guest that has made a hypercall and then faults without a handler. */
@@ -49,7 +50,7 @@ describe('a crash', () => {
     expect(record.rip).toBe(CODE);
     expect(record.reason).toMatch(/no handler for exception 6 \(#UD\)/);
     expect(record.stack.slice(0, 3)).toEqual([1n, 0xffffffff81234567n, 3n]);
-    expect(hypercallLine(record.hypercalls.at(-1)!)).toBe('d1v0 sched_op(yield) = 0x0');
+    expect(hypercallLine(record.hypercalls.at(-1)!)).toBe('d1v0 sched_op(yield, arg=NULL) = 0');
     expect(crashDump(record, 'pv')[0]).toBe('(XEN) Domain 1 (vcpu#0) crashed on cpu#0:');
   });
 
@@ -73,6 +74,8 @@ describe('a crash', () => {
     const g = new PvGuest();
     g.guest.call('set_debugreg', 7, 1n << 13n);
     g.exception(6);
-    expect(hypercallLine(g.domain.crashRecord!.hypercalls.at(-1)!)).toBe('d1v0 set_debugreg(0x7, 0x2000) = -EPERM');
+    expect(hypercallLine(g.domain.crashRecord!.hypercalls.at(-1)!)).toBe(
+      'd1v0 set_debugreg(reg=7, value=0x2000) = -EPERM',
+    );
   });
 });

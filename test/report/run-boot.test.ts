@@ -179,7 +179,7 @@ describe('crashes', () => {
   });
 
   test('a crash that only the hypervisor saw has its registers, stack, log and last hypercalls', async () => {
-    const hypercall = { domain: 1, vcpu: 0, number: 29, name: 'sched_op', operation: 'shutdown' };
+    const hypercall = { domain: 1, vcpu: 0, number: 29, name: 'sched_op' };
     const hypercalls = [{ ...hypercall, args: [2n, 0xffff8000n, 0n, 0n, 0n], result: BigInt.asUintN(64, -22n) }];
     const log = ['(XEN) d1v0 Unhandled page fault'];
     const result = await boot({ console: [], log, end: { reason: 'crash', crash: crashRecord({ hypercalls }) } });

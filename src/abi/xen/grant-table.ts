@@ -62,14 +62,14 @@ export const gnttabSetupTable = struct('gnttab_setup_table', {
   frameList: handle,
 });
 export const gnttabTransfer = struct('gnttab_transfer', { mfn: ulong, domid: u16, ref: u32, status: i16 });
-const copySide = struct('gnttab_copy_ptr', {
+export const gnttabCopyPtr = struct('gnttab_copy_ptr', {
   u: union('u', { ref: u32, gmfn: ulong }),
   domid: u16,
   offset: u16,
 });
 export const gnttabCopy = struct('gnttab_copy', {
-  source: copySide,
-  dest: copySide,
+  source: gnttabCopyPtr,
+  dest: gnttabCopyPtr,
   len: u16,
   flags: u16,
   status: i16,

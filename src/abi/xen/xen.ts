@@ -25,6 +25,15 @@ export const MMU = { normalPtUpdate: 0, machphysUpdate: 1, ptUpdatePreserveAd: 2
 export const UVMF = { none: 0, tlbFlush: 1, invlpg: 2, multi: 0, local: 0, all: 4 } as const;
 /** VMASST_CMD_*. */
 export const VMASST_CMD = { enable: 0, disable: 1 } as const;
+/** VMASST_TYPE_*. */
+export const VMASST_TYPE = {
+  '4gb_segments': 0, '4gb_segments_notify': 1, writable_pagetables: 2, pae_extended_cr3: 3, architectural_iopl: 4,
+  runstate_update_flag: 5, m2p_strict: 32,
+} as const; // biome-ignore format: a table
+/** XENPMU_*: operations of xenpmu_op (xenpmu.h). */
+export const XENPMU = {
+  mode_get: 0, mode_set: 1, feature_get: 2, feature_set: 3, init: 4, finish: 5, lvtpc_set: 6, flush: 7,
+} as const; // biome-ignore format: a table
 /** VIRQ_*. */
 export const VIRQ = {
   timer: 0, debug: 1, console: 2, domExc: 3, tbuf: 4, debugger: 6, xenoprof: 7, conRing: 8, pcpuState: 9, memEvent: 10, argo: 11,

@@ -40,5 +40,3 @@ function readTyped({ domain, guest }: Vcpu, room: number, buffer: bigint): numbe
   domain.hypervisor.console.typed = typed.slice(bytes.length);
   return bytes.length;
 }
-
-consoleIo.operationOf = args => (u32Arg(args[0]) === CONSOLEIO.write ? 'write' : 'read');

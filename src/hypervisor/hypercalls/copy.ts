@@ -11,11 +11,7 @@ export type Nothing = void | undefined;
 export type Args = readonly bigint[];
 
 /** A hypercall: returns its result; nothing means 0; throws XenError for -errno. */
-export interface Handler {
-  (vcpu: Vcpu, args: Args): number | bigint | Nothing;
-  /** The sub-operation's name, for traces. */
-  operationOf?: (args: Args) => string | null;
-}
+export type Handler = (vcpu: Vcpu, args: Args) => number | bigint | Nothing;
 
 /** One sub-operation, given the guest pointer to its argument. */
 export type SubOperation = (vcpu: Vcpu, pointer: bigint) => number | bigint | Nothing;
@@ -66,19 +62,15 @@ export function subops<N extends Record<string, number>>(
   operations: { [K in keyof N]?: SubOperation },
 ): Handler {
   const byNumber = new Map<number, SubOperation>();
-  const names = new Map<number, string>();
   for (const [name, number] of Object.entries(numbers)) {
-    names.set(number, name);
     const operation = operations[name];
     if (operation) byNumber.set(number, operation);
   }
-  const handler: Handler = (vcpu, args) => {
+  return (vcpu, args) => {
     const operation = byNumber.get(u32Arg(args[0]));
     if (!operation) throw new XenError('ENOSYS');
     return operation(vcpu, args[1]);
   };
-  handler.operationOf = args => names.get(u32Arg(args[0])) ?? null;
-  return handler;
 }
 
 /** An `unsigned int` argument: its low 32 bits. */

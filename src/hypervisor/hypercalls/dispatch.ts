@@ -64,7 +64,6 @@ export function invoke(vcpu: Vcpu, number: number, args: Args): bigint {
     vcpu: vcpu.id,
     name: row?.name ?? `hypercall_${number}`,
     number,
-    operation: row?.handler.operationOf?.(args) ?? null,
     args,
     result,
   };

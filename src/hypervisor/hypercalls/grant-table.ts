@@ -155,9 +155,7 @@ const operations: { [K in keyof typeof GNTTABOP]?: Operation } = {
 };
 
 const byNumber = new Map<number, Operation>();
-const names = new Map<number, string>();
 for (const [name, number] of Object.entries(GNTTABOP)) {
-  names.set(number, name);
   const operation = operations[name as keyof typeof GNTTABOP];
   if (operation) byNumber.set(number, operation);
 }
@@ -173,7 +171,6 @@ export const grantTableOp: Handler = (vcpu, args) => {
   if (!operation) throw new XenError('ENOSYS');
   return operation(vcpu, args[1], count, command);
 };
-grantTableOp.operationOf = args => names.get(u32Arg(args[0]) & COMMAND_MASK) ?? null;
 
 /** Caches need no cleaning here; what may be asked for is checked as if they did. */
 function cacheFlush(domain: Domain, { a, offset, length, op }: Of<typeof abi.gnttabCacheFlush>): void {

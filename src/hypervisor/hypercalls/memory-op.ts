@@ -141,8 +141,6 @@ const CONTINUED = new Map<number, Continued>([
 
 const OF_THE_MACHINE = new Set<number>([XENMEM.machine_memory_map, XENMEM.machphys_mapping]);
 
-const NAMES = new Map<number, string>(Object.entries(XENMEM).map(([name, number]) => [number, name]));
-
 /** memory_op(cmd, arg). The command is an int: what stands above it in the register means nothing (XSA-454). */
 export const memoryOp: Handler = (vcpu: Vcpu, args: Args) => {
   const command = u32Arg(args[0]);
@@ -157,7 +155,6 @@ export const memoryOp: Handler = (vcpu: Vcpu, args: Args) => {
   if (start !== 0) throw new XenError('EINVAL');
   return operation(vcpu, args[1]);
 };
-memoryOp.operationOf = args => NAMES.get(u32Arg(args[0]) & COMMAND_MASK) ?? null;
 
 /** HVM: the highest frame that was ever mapped. PV: what the guest itself says is its last frame. */
 function maximumGpfn(domain: Domain): number {

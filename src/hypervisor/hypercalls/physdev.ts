@@ -114,7 +114,6 @@ export const physdevOp: Handler = (vcpu, args) => {
   if (!vcpu.domain.isPv) throw new XenError('ENOSYS');
   return operations(vcpu, args);
 };
-physdevOp.operationOf = args => operations.operationOf?.(args) ?? null;
 
 function pointsAtOwn(vcpu: Vcpu, address: bigint, length: number): boolean {
   try {

@@ -10,8 +10,6 @@ export interface HypercallRecord {
   vcpu: number;
   name: string;
   number: number;
-  /** The sub-operation's name, where the handler has one. */
-  operation: string | null;
   args: readonly bigint[];
   /** Unsigned 64-bit result. */
   result: bigint;

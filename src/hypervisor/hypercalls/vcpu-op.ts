@@ -89,7 +89,6 @@ const operations: { [K in keyof typeof VCPUOP]: Operation } = {
 const byNumber = new Map<number, Operation>(
   Object.entries(VCPUOP).map(([name, number]) => [number, operations[name as keyof typeof VCPUOP]]),
 );
-const names = new Map<number, string>(Object.entries(VCPUOP).map(([name, number]) => [number, name]));
 
 export const vcpuOp: Handler = (vcpu, args) => {
   // Linux counts its possible processors by -ENOENT, whatever the operation.
@@ -99,7 +98,6 @@ export const vcpuOp: Handler = (vcpu, args) => {
   if (!operation) throw new XenError('ENOSYS');
   return operation(vcpu, target, args[2]);
 };
-vcpuOp.operationOf = args => names.get(i32Arg(args[0])) ?? null;
 
 /** Moves the vcpu_info to a page of the guest's, once. Everything is marked pending, so that no event can be lost on the way. */
 function registerVcpuInfo(caller: Vcpu, target: Vcpu, gfn: bigint, offset: number): void {

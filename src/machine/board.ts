@@ -163,7 +163,11 @@ export class Board {
     ports.attach(AT.pit, 4, pit);
     ports.attach(AT.systemControl, 1, new SystemControlPort(clock, pit));
     const cmos = cmosMemory(layout.lowEnd, layout.highEnd);
-    ports.attach(AT.clock, 2, new CmosRtc(clock, hpet.rtcInput, clock.wallClockAtBoot, cmos));
+    const clockInterrupt = (level: boolean): void => {
+      hpet.rtcInput(level);
+      if (level) this.pm.clockAlarm();
+    };
+    ports.attach(AT.clock, 2, new CmosRtc(clock, clockInterrupt, clock.wallClockAtBoot, cmos));
 
     this.pm = new AcpiPm(clock, {
       sci: wiring.isa(IRQ.acpi),

@@ -99,6 +99,12 @@ export class AcpiPm extends ByteRegisters implements Saveable<PmState> {
     this.update();
   }
 
+  /** The clock interrupts, which may wake the machine. */
+  clockAlarm(): void {
+    this.s.status |= RTC_ALARM;
+    this.update();
+  }
+
   /** A general-purpose event, 0 to 15, happens. */
   raiseGpe(n: number): void {
     this.s.gpeStatus |= 1 << n;

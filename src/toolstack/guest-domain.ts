@@ -5,6 +5,7 @@ import type { HostClient } from '../backends/xenstore/host-client.ts';
 import type { CrashRecord } from '../hypervisor/crash.ts';
 import { type Domain, ShutdownReason } from '../hypervisor/domain.ts';
 import { type HypercallRecord, lastHypercalls } from '../hypervisor/hypercalls/trace.ts';
+import type { Board } from '../machine/board.ts';
 import type { GuestConsole } from './guest-console.ts';
 
 export type ShutdownName = keyof typeof ShutdownReason | 'unknown';
@@ -19,13 +20,16 @@ export class GuestDomain {
   /** The hypervisor's own object, for tools that look inside. */
   readonly domain: Domain;
   readonly tree: DomainTreeSpec;
+  /** A PVHVM domain's own PC, for tools that look inside. */
+  readonly board: Board | null;
   private readonly store: HostClient;
 
-  constructor(domain: Domain, console: GuestConsole, tree: DomainTreeSpec, store: HostClient) {
+  constructor(domain: Domain, console: GuestConsole, tree: DomainTreeSpec, store: HostClient, board: Board | null) {
     this.domain = domain;
     this.console = console;
     this.tree = tree;
     this.store = store;
+    this.board = board;
   }
 
   get id(): number {

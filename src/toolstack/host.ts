@@ -22,6 +22,7 @@ import type { Machine as XenMachine } from '../hypervisor/hardware/hardware.ts';
 import { Hypervisor } from '../hypervisor/hypervisor.ts';
 import { scheduleGuests } from '../hypervisor/schedule.ts';
 import type { Tracer } from '../hypervisor/tracer.ts';
+import type { Board } from '../machine/board.ts';
 import { RealTimeRunLength } from '../machine/run-length.ts';
 import type { Scheduler } from '../machine/schedule.ts';
 import type { Clock } from '../machine/time/clock.ts';
@@ -92,6 +93,7 @@ interface BuiltDomain {
   consoleRef: number;
   /** Called with everything that comes from the PV console, before it is shown. */
   onPvOutput?: () => void;
+  board?: Board;
 }
 
 const GUEST_NAMES: Readonly<Record<DomainTreeSpec['type'], string>> = { pv: 'PV', pvh: 'PVH', hvm: 'PVHVM' };
@@ -195,8 +197,8 @@ export class Host {
   createPvHvmDomain(options: GuestOptions): GuestDomain {
     return this.createDomain('hvm', options, (domain, build) => {
       const serial = new SerialPrelude(build.console);
-      buildPvHvm(domain, { ...build, serialOutput: byte => serial.byte(byte) });
-      return { storeRef: STORE_GFN, consoleRef: CONSOLE_GFN, onPvOutput: () => serial.end() };
+      const board = buildPvHvm(domain, { ...build, serialOutput: byte => serial.byte(byte) });
+      return { storeRef: STORE_GFN, consoleRef: CONSOLE_GFN, onPvOutput: () => serial.end(), board };
     });
   }
 
@@ -226,7 +228,7 @@ export class Host {
       const consolePort = domain.events.allocUnbound(0);
       const console = new GuestConsole(() => this.sleeper.wake());
       const built = build(domain, { image, initrd, cmdline, pages, storePort, consolePort, console });
-      const { storeRef, consoleRef, onPvOutput } = built;
+      const { storeRef, consoleRef, onPvOutput, board = null } = built;
       const tree: DomainTreeSpec = {
         domid: id,
         uuid,
@@ -244,7 +246,7 @@ export class Host {
       writeDomainTree(this.store.host, tree);
       this.attachConsole(domain, consolePort, console, onPvOutput);
       this.store.introduce(id, storeRef, storePort);
-      const guest = new GuestDomain(domain, console, tree, this.store.host);
+      const guest = new GuestDomain(domain, console, tree, this.store.host, board);
       this.domains.set(id, guest);
       this.nextDomid++;
       return guest;

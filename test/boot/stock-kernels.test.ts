@@ -77,9 +77,12 @@ describe.concurrent('as PV guests', { timeout: 3_600_000 }, () => {
   }
 });
 
+/** Kernels of 32 bits have their own paging, entries and hypercalls; as PVH guests they do not come up on any Xen: docs/fidelity.md. */
+const SOME_PVHVM: ReadonlyArray<readonly [TestKernel, Machine]> = [...SOME_HVM, ['686-pae', { cpus: 2 }]];
+
 for (const mode of ['pvh', 'pvhvm'] as const) {
   describe.concurrent(`as ${mode} guests`, { timeout: 3_600_000 }, () => {
-    for (const [which, machine] of EXHAUSTIVE ? everything() : SOME_HVM) {
+    for (const [which, machine] of EXHAUSTIVE ? everything() : mode === 'pvhvm' ? SOME_PVHVM : SOME_HVM) {
       testWith(which, machineName(machine), async kernel => expectPass(await check(kernel, mode, machine), machine));
     }
 

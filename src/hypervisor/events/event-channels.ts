@@ -5,7 +5,7 @@ import type { Tracer } from '../tracer.ts';
 import { type Channel, type Delivery, freeChannel, isUsable, type Port, Priority } from './channel.ts';
 import { CONTROL_BLOCK_SIZE, Fifo } from './fifo.ts';
 import type { HostPort } from './host-port.ts';
-import { PhysicalIrqs } from './pirq.ts';
+import { PhysicalIrqs, type PirqBindings } from './pirq.ts';
 import { TwoLevel } from './two-level.ts';
 import { isGlobalVirq, NR_VIRQS } from './virq.ts';
 
@@ -17,7 +17,10 @@ const PAGE_SIZE = 4096;
 
 export class EventChannels {
   readonly domain: Domain;
+  /** A PV domain's. */
   readonly pirqs: PhysicalIrqs;
+  /** What ports of physical interrupts are bound to. */
+  private readonly pirqBindings: PirqBindings;
   private readonly channels: Channel[] = [];
   /** Highest port number that may be allocated. */
   private readonly maxPort: number;
@@ -32,6 +35,7 @@ export class EventChannels {
   constructor(domain: Domain) {
     this.domain = domain;
     this.pirqs = new PhysicalIrqs(domain);
+    this.pirqBindings = domain.hvm?.pirqs ?? this.pirqs;
     this.maxPort = domain.config.maxEventPorts ?? (domain.isPrivileged ? 0x7fffffff : DEFAULT_MAX_PORT);
     this.twoLevel = new TwoLevel(domain);
     this.delivery = this.twoLevel;
@@ -102,10 +106,10 @@ export class EventChannels {
     return channel.port;
   }
 
-  /** EVTCHNOP_bind_pirq: see PhysicalIrqs.bind for what it throws. */
+  /** EVTCHNOP_bind_pirq: see its bindings for what it throws. */
   bindPirq(pirq: number): Port {
     const channel = this.allocate();
-    this.pirqs.bind(pirq, () => this.raise(channel, channel.vcpu));
+    this.pirqBindings.bind(pirq, () => this.raise(channel, channel.vcpu));
     channel.state = 'pirq';
     channel.irq = pirq;
     this.bound(channel);
@@ -119,7 +123,7 @@ export class EventChannels {
     if (channel.state === 'virq') {
       this.virqPorts[isGlobalVirq(channel.irq) ? 0 : channel.vcpu][channel.irq] = 0;
     } else if (channel.state === 'pirq') {
-      this.pirqs.unbind(channel.irq);
+      this.pirqBindings.unbind(channel.irq);
     } else if (channel.state === 'interdomain' && !channel.host) {
       // A dying domain's ports are closed first, so the peer exists.
       const peer = this.domain.hypervisor.domains.get(channel.remoteDomain)?.events.channelAt(channel.remotePort);
@@ -278,7 +282,7 @@ export class EventChannels {
   /** The domain goes away: closes all ports and gives its frames back. */
   destroy(): void {
     this.reset();
-    this.pirqs.destroy();
+    this.pirqBindings.destroy();
   }
 
   private raise(channel: Channel, vcpu: number): void {

@@ -12,6 +12,23 @@ const NR_ISA_IRQS = 16;
 /** What a domain gets beyond the GSIs: an unprivileged one, and the one that drives the hardware. */
 const EXTRA_PIRQS = 32;
 const EXTRA_PIRQS_HARDWARE = 256;
+/** Numbers of a domain that does not drive the hardware. */
+export const NR_PIRQS = NR_GSIS + EXTRA_PIRQS;
+
+/** What event channels ask of a domain's physical interrupts, whatever these stand for. */
+export interface PirqBindings {
+  /** EVTCHNOP_bind_pirq: `raise` is called for every interrupt. */
+  bind(pirq: number, raise: () => void): void;
+  unbind(pirq: number): void;
+  destroy(): void;
+}
+
+/** A number that is free: a GSI's where asked for and there is one, otherwise from the top; null: none is left. */
+export function findFreePirq(gsi: boolean, count: number, isFree: (pirq: number) => boolean): number | null {
+  for (let pirq = NR_ISA_IRQS; gsi && pirq < NR_GSIS; pirq++) if (isFree(pirq)) return pirq;
+  for (let pirq = count - 1; pirq >= NR_GSIS; pirq--) if (isFree(pirq)) return pirq;
+  return null;
+}
 
 interface Pirq {
   /** The machine's interrupt; null: the number is only reserved. */
@@ -21,7 +38,7 @@ interface Pirq {
   inFlight: boolean;
 }
 
-export class PhysicalIrqs {
+export class PhysicalIrqs implements PirqBindings {
   /** Numbers that exist for the domain. */
   readonly count: number;
   private readonly pirqs = new Map<number, Pirq>();
@@ -31,14 +48,14 @@ export class PhysicalIrqs {
 
   constructor(domain: Domain) {
     this.domain = domain;
-    this.count = NR_GSIS + (domain.drivesHardware ? EXTRA_PIRQS_HARDWARE : EXTRA_PIRQS);
+    this.count = domain.drivesHardware ? NR_GSIS + EXTRA_PIRQS_HARDWARE : NR_PIRQS;
   }
 
   isAllocated(pirq: number): boolean {
     return this.pirqs.has(pirq);
   }
 
-  /** A free number: a GSI's where asked for and there is one, otherwise from the top. Throws ENOSPC. */
+  /** PHYSDEVOP_get_free_pirq. Throws ENOSPC. */
   allocate(gsi: boolean): number {
     const pirq = this.findFree(gsi);
     this.pirqs.set(pirq, { irq: null, isBound: false, inFlight: false });
@@ -133,9 +150,9 @@ export class PhysicalIrqs {
   }
 
   private findFree(gsi: boolean): number {
-    for (let pirq = NR_ISA_IRQS; gsi && pirq < NR_GSIS; pirq++) if (!this.pirqs.has(pirq)) return pirq;
-    for (let pirq = this.count - 1; pirq >= NR_GSIS; pirq--) if (!this.pirqs.has(pirq)) return pirq;
-    throw new XenError('ENOSPC');
+    const free = findFreePirq(gsi, this.count, pirq => !this.pirqs.has(pirq));
+    if (free === null) throw new XenError('ENOSPC');
+    return free;
   }
 
   /** The bit that tells the guest whether the interrupt needs PHYSDEVOP_eoi. */

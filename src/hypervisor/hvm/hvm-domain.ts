@@ -7,6 +7,7 @@ import { writeWallclock } from '../time/time-info.ts';
 import { GuestClock } from './guest-clock.ts';
 import { HvmParams } from './params.ts';
 import { Physmap } from './physmap.ts';
+import { HvmPirqs } from './pirqs.ts';
 import { Upcalls } from './upcalls.ts';
 
 export class HvmDomain {
@@ -15,6 +16,7 @@ export class HvmDomain {
   /** What the domain's chips and local APICs count time by. */
   readonly clock: GuestClock;
   readonly upcalls: Upcalls;
+  readonly pirqs = new HvmPirqs();
   /** Size of a long in shared_info and vcpu_info: that of the code which set up event channels. */
   sharedInfoWidth: Abi = 64;
   /** Moves the power management registers to their other place: HVM_PARAM_ACPI_IOPORTS_LOCATION. Null where the platform has none. */

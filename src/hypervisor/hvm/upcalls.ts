@@ -51,6 +51,11 @@ export class Upcalls {
     this.assert(vcpu);
   }
 
+  /** Events come by vectors, at least to vCPU 0, and need no interrupt line. */
+  get useVectors(): boolean {
+    return this.via.kind === 'vector' || (this.vectors[0] ?? 0) !== 0;
+  }
+
   /** INIT and VCPUOP_initialise forget a vCPU's vector. */
   resetVector(vcpu: Vcpu): void {
     this.vectors[vcpu.id] = 0;

@@ -9,6 +9,7 @@ import type { Vcpu } from '../vcpu.ts';
 import { type Handler, inout, input, op, type SubOperation, subops } from './copy.ts';
 import { requirePrivileged } from './permissions.ts';
 import * as hardware from './physdev-hardware.ts';
+import { hvmPhysdevOp } from './physdev-hvm.ts';
 
 /** Bytes that Xen checks of an I/O bitmap's address, however few ports it covers. */
 const IO_BITMAP_BYTES = 8192;
@@ -109,11 +110,7 @@ const operations = subops(PHYSDEVOP, {
   },
 });
 
-/** HVM guests whose physical interrupts are not event channels have none of this. */
-export const physdevOp: Handler = (vcpu, args) => {
-  if (!vcpu.domain.isPv) throw new XenError('ENOSYS');
-  return operations(vcpu, args);
-};
+export const physdevOp: Handler = (vcpu, args) => (vcpu.domain.hvm ? hvmPhysdevOp : operations)(vcpu, args);
 
 function pointsAtOwn(vcpu: Vcpu, address: bigint, length: number): boolean {
   try {

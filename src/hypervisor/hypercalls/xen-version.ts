@@ -62,6 +62,7 @@ function features(domain: Domain): number {
   } else {
     has.push(XENFEAT.writable_page_tables, XENFEAT.auto_translated_physmap);
     has.push(XENFEAT.hvm_safe_pvclock, XENFEAT.hvm_callback_vector, XENFEAT.not_direct_mapped);
+    if (domain.hvm?.pirqs.areOffered) has.push(XENFEAT.hvm_pirqs);
   }
   if (domain.isPrivileged) has.push(XENFEAT.dom0);
   return has.reduce((map, bit) => map | (1 << bit), 0);

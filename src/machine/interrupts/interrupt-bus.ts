@@ -29,6 +29,8 @@ export class InterruptBus {
   private readonly listeners: EoiListener[] = [];
   /** Answers acknowledge cycles of ExtINT interrupts. Without one they are vector 0xff, a bus that nobody drives. */
   acknowledger: InterruptAcknowledger | null = null;
+  /** Takes a device's message from the local APICs where it answers true: a hypervisor that makes events of interrupts. */
+  divert: ((address: number, data: number) => boolean) | null = null;
 
   attach(agent: BusAgent): void {
     this.agents.push(agent);
@@ -53,6 +55,7 @@ export class InterruptBus {
   /** A device's write of a message. False where the address is not one for messages: it goes to memory then. */
   writeMsi(address: number, data: number): boolean {
     if (!isMsi(address)) return false;
+    if (this.divert?.(address, data)) return true;
     const message = messageOfMsi(address, data);
     if (message) this.deliver(message);
     return true;

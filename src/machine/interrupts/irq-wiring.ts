@@ -50,6 +50,9 @@ export interface IrqWiringState {
 export class IrqWiring implements Saveable<IrqWiringState> {
   readonly pic: Pic;
   readonly ioApic: IoApic;
+  /** Takes a line that goes up from the I/O APIC where it answers true: a hypervisor that makes events of interrupts. */
+  divert: ((gsi: number) => boolean) | null = null;
+  private readonly asserted = new Set<number>();
   private readonly pciGsi: (device: number, pin: number) => number;
   private readonly isaLines: readonly SharedLine[];
   /** Pins from 16 on. */
@@ -72,7 +75,7 @@ export class IrqWiring implements Saveable<IrqWiringState> {
       const gsi = ISA_OVERRIDES.find(override => override.irq === irq)?.gsi ?? irq;
       return new SharedLine(level => {
         this.pic.input(irq, level);
-        if (irq !== CASCADE) this.ioApic.input(gsi, level);
+        if (irq !== CASCADE) this.input(gsi, level);
       });
     });
     this.linkDrivers = Array.from({ length: PCI_LINKS }, () => this.isaLines.map(line => line.driver()));
@@ -98,8 +101,25 @@ export class IrqWiring implements Saveable<IrqWiringState> {
   /** One more output on a pin of the I/O APIC from 16 on, which no ISA line has: true asserts it. */
   gsi(gsi: number): Line {
     let shared = this.pciPins.get(gsi);
-    if (!shared) this.pciPins.set(gsi, (shared = new SharedLine(level => this.ioApic.input(gsi, !level))));
+    if (!shared) this.pciPins.set(gsi, (shared = new SharedLine(level => this.input(gsi, level))));
     return shared.driver();
+  }
+
+  /** A line is asserted, whether or not the I/O APIC was told. */
+  isAsserted(gsi: number): boolean {
+    return this.asserted.has(gsi);
+  }
+
+  /** A line that was diverted is the I/O APIC's from now on. What it has missed it learns if that is a level. */
+  handBack(gsi: number): void {
+    if (gsi >= FIRST_PCI_GSI && this.isAsserted(gsi)) this.ioApic.input(gsi, false);
+  }
+
+  /** Pins from 16 on are active low. */
+  private input(gsi: number, asserted: boolean): void {
+    if (asserted) this.asserted.add(gsi);
+    else this.asserted.delete(gsi);
+    if (!asserted || !this.divert?.(gsi)) this.ioApic.input(gsi, asserted !== gsi >= FIRST_PCI_GSI);
   }
 
   /** The chipset's routing of PIRQA to PIRQD to ISA lines; null: to none. */

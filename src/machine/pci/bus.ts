@@ -41,6 +41,11 @@ const FUNCTIONS = 8;
 const MULTIFUNCTION = 0x80;
 
 export class PciBus {
+  /**
+   * Which messages, by their data, are sent although they are masked: none of a PC's. Guests of Xen never unmask those that they have made
+   * events of, and Xen's device model knows.
+   */
+  ignoresMask: (data: number) => boolean = () => false;
   private readonly platform: PlatformBus;
   private readonly intx: (slot: number, pin: number) => Line;
   private readonly message: (address: number, data: number) => void;
@@ -76,6 +81,7 @@ export class PciBus {
       decode: () => this.decode(device),
       pin: pin === 0 ? unconnected : this.intx(slot, pin - 1),
       message: (address, data) => this.message(address, data),
+      ignoresMask: data => this.ignoresMask(data),
     });
     this.decode(device);
     return { slot, func };

@@ -27,6 +27,8 @@ export interface PciSlot {
   pin(level: boolean): void;
   /** A write of an interrupt message. */
   message(address: number, data: number): void;
+  /** Whether a message with this data is sent although it is masked. */
+  ignoresMask(data: number): boolean;
 }
 
 export interface PciFunctionState {
@@ -40,7 +42,7 @@ const COMMAND_WRITABLE = 0x547;
 const STATUS_CLEARABLE = 0xf900;
 const STATUS_INTERRUPT = 1 << 3;
 
-const NOWHERE: PciSlot = { decode: () => {}, pin: () => {}, message: () => {} };
+const NOWHERE: PciSlot = { decode: () => {}, pin: () => {}, message: () => {}, ignoresMask: () => false };
 
 export class PciFunction implements Saveable<PciFunctionState> {
   readonly config = new ConfigSpace();
@@ -102,6 +104,11 @@ export class PciFunction implements Saveable<PciFunctionState> {
   /** Sends an interrupt message: a write to memory like any other, so bus masters only. */
   sendMessage(address: number, data: number): void {
     if (this.isBusMaster) this.slot.message(address, data);
+  }
+
+  /** Whether a message with this data is sent although software has masked it. */
+  ignoresMask(data: number): boolean {
+    return this.slot.ignoresMask(data);
   }
 
   private drivePin(): void {

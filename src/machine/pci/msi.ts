@@ -45,7 +45,8 @@ export class Msi {
   notify(vector: number): void {
     if (!this.isEnabled) return;
     const index = vector & ((1 << this.enabledLog) - 1);
-    if (this.word(MASK) & (1 << index)) this.setPending(this.word(PENDING) | (1 << index));
+    if (this.word(MASK) & (1 << index) && !this.device.ignoresMask(this.dataOf(index)))
+      this.setPending(this.word(PENDING) | (1 << index));
     else this.send(index);
   }
 
@@ -66,9 +67,12 @@ export class Msi {
   }
 
   private send(index: number): void {
+    this.device.sendMessage(this.word(ADDRESS + 4) * 0x1_0000_0000 + this.word(ADDRESS), this.dataOf(index));
+  }
+
+  private dataOf(index: number): number {
     const data = this.device.config.view.getUint16(this.at + DATA, true);
-    const mask = (1 << this.enabledLog) - 1;
-    this.device.sendMessage(this.word(ADDRESS + 4) * 0x1_0000_0000 + this.word(ADDRESS), (data & ~mask) | index);
+    return (data & ~((1 << this.enabledLog) - 1)) | index;
   }
 
   private sendPending(): void {

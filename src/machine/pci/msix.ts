@@ -96,7 +96,9 @@ export class Msix implements RegisterSpace, Saveable<MsixState> {
   }
 
   private isMasked(vector: number): boolean {
-    return (this.control & FUNCTION_MASK) !== 0 || (this.table[vector * ENTRY + ENTRY_CONTROL] & ENTRY_MASKED) !== 0;
+    const isMasked =
+      (this.control & FUNCTION_MASK) !== 0 || (this.table[vector * ENTRY + ENTRY_CONTROL] & ENTRY_MASKED) !== 0;
+    return isMasked && !this.device.ignoresMask(this.view.getUint32(vector * ENTRY + ENTRY_DATA, true));
   }
 
   private send(vector: number): void {

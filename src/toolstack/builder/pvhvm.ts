@@ -69,6 +69,7 @@ export function buildPvHvm(domain: Domain, options: PvHvmBuildOptions): Board {
   board.pci.add(piix3IsaBridge(), SLOT.isaBridge);
   addPlatformDevice(domain, board);
   hvm.upcalls.lines = callbackLines(board.wiring);
+  hvm.pirqs.connect(board.wiring, board.interrupts, board.pci);
 
   connectProcessors(domain, { bus: new HvmBus(domain, board.bus), interrupts: board.interrupts });
   for (const { hvm: processor } of domain.vcpus) processor!.registers.mtrrs.setUpAsFirmware(PCI_HOLE.holeStart);

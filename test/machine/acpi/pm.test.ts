@@ -4,6 +4,7 @@ import { ManualClock } from '../manual-clock.ts';
 
 const [STATUS, ENABLE, CONTROL, TIMER] = [0, 2, 4, 8];
 const POWER_BUTTON = 0x100;
+const CLOCK_ALARM = 0x400;
 const SLEEP_ENABLE = 0x2000;
 
 function pm(enabled = false) {
@@ -58,6 +59,16 @@ describe('AcpiPm', () => {
     chip.write(STATUS, 2, 0xffff & ~POWER_BUTTON);
     expect(seen.sci).toBe(true);
     chip.write(STATUS, 2, POWER_BUTTON);
+    expect(seen.sci).toBe(false);
+  });
+
+  it('has the clock’s alarm for an event', () => {
+    const { chip, seen } = pm(true);
+    chip.clockAlarm();
+    expect([chip.read(STATUS, 2), seen.sci]).toEqual([CLOCK_ALARM, false]);
+    chip.write(ENABLE, 2, CLOCK_ALARM);
+    expect(seen.sci).toBe(true);
+    chip.write(STATUS, 2, CLOCK_ALARM);
     expect(seen.sci).toBe(false);
   });
 

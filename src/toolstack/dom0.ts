@@ -180,6 +180,9 @@ export class Dom0Machine implements Machine {
   }
 }
 
+/** What Xen's serial port interrupts by. */
+const COM1_GSI = 4;
+
 /** Frames of chips that are Xen's alone: the I/O APIC and the local APICs, whose page is also where messages go. */
 const OWN_FRAMES: readonly (readonly [first: number, last: number])[] = [
   [AT.ioApic / FRAME, AT.ioApic / FRAME],
@@ -212,6 +215,7 @@ function xenMachine(board: Board, layout: MemoryLayout, cpus: number, end: (how:
       [AT.com1, AT.com1 + 7],
       [PM_TIMER_PORT, PM_TIMER_PORT + 3],
     ] as const,
+    ownGsis: [COM1_GSI],
     ownFrames: OWN_FRAMES,
     reservedFrames: [
       [0, FIRST_MIB_FRAMES],

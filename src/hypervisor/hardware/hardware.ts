@@ -19,6 +19,8 @@ export interface Machine {
   readonly ioApicAddress: number;
   /** Ports of chips that are Xen's own (its serial port, the ACPI timer) beside those that are so on every PC. */
   readonly ownPorts: readonly PortRange[];
+  /** Interrupts that Xen takes itself: that of its serial port. */
+  readonly ownGsis: readonly number[];
   /** Physical addresses of chips that nobody but Xen may map: [first, last] frames. */
   readonly ownFrames: readonly (readonly [first: number, last: number])[];
   /** Frames below the end of RAM that are none: [first, count]. */
@@ -33,5 +35,5 @@ export interface Hardware extends Machine {
 
 /** Xen takes the machine's interrupts. */
 export function withIrqs(machine: Machine): Hardware {
-  return { ...machine, irqs: new HostIrqs(machine.interrupts, machine.ioApic) };
+  return { ...machine, irqs: new HostIrqs(machine.interrupts, machine.ioApic, machine.ownGsis) };
 }

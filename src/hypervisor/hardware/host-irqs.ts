@@ -40,8 +40,11 @@ export class HostIrqs implements BusAgent {
   private readonly byVector = new Map<number, number>();
   private readonly bus: InterruptBus;
   private readonly ioApic: IoApic;
+  private readonly own: readonly number[];
 
-  constructor(bus: InterruptBus, ioApic: IoApic) {
+  /** @param own GSIs that nobody else may bind */
+  constructor(bus: InterruptBus, ioApic: IoApic, own: readonly number[] = []) {
+    this.own = own;
     this.bus = bus;
     this.ioApic = ioApic;
     bus.attach(this);
@@ -98,6 +101,11 @@ export class HostIrqs implements BusAgent {
     return this.irqs.has(number);
   }
 
+  /** Somebody takes it: Xen, or whoever it is bound to. */
+  isInUse(number: number): boolean {
+    return this.own.includes(number) || (this.irqs.get(number)?.onInterrupt ?? null) !== null;
+  }
+
   /** Interrupts that come again until their device has been served: they wait for end(). */
   isLevel(number: number): boolean {
     return this.irqs.get(number)?.level ?? false;
@@ -107,7 +115,7 @@ export class HostIrqs implements BusAgent {
   bind(number: number, onInterrupt: () => void): void {
     const irq = this.irqs.get(number);
     if (!irq) throw new XenError('EINVAL');
-    if (irq.onInterrupt) throw new XenError('EBUSY');
+    if (this.isInUse(number)) throw new XenError('EBUSY');
     irq.onInterrupt = onInterrupt;
     this.unmask(number, irq, true);
   }

@@ -21,6 +21,8 @@ function hardwareOf(domain: Domain): Hardware {
 export function setUpGsi(domain: Domain, { gsi, triggering, polarity }: Of<typeof abi.physdevSetupGsi>): void {
   const { irqs } = hardwareOf(domain);
   if (gsi < 0 || gsi >= irqs.gsis) throw new XenError('EINVAL');
+  // mp_register_gsi(): one that is in use stays as it is, which Linux takes for an answer too
+  if (irqs.isInUse(gsi)) throw new XenError('EEXIST');
   // Xen takes the setting of the first; setting it up again is no error
   if (!irqs.has(gsi)) irqs.setUpGsi(gsi, triggering !== 0, polarity !== 0);
 }

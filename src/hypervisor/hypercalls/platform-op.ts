@@ -39,7 +39,8 @@ const firmwareHead = struct('xenpf_firmware_info head', { type: u32, index: u32 
 const firmware: Member = ({ guest }, pointer) => {
   const { type, index } = guest.readStruct(pointer, firmwareHead);
   const known = Object.values(FIRMWARE) as number[];
-  if (!known.includes(type) || type === FIRMWARE.efiInfo) throw new XenError('EINVAL');
+  if (!known.includes(type)) throw new XenError('EINVAL');
+  if (type === FIRMWARE.efiInfo) throw new XenError('ENOSYS'); // not started by EFI
   if (type !== FIRMWARE.kbdShiftFlags || index !== 0) throw new XenError('ESRCH');
   guest.write(pointer + BigInt(FIRMWARE_INFO_BYTES.kbdShiftFlags), new Uint8Array(1));
 };

@@ -41,6 +41,7 @@ export function boardHost(add: (board: Board) => void = () => {}): BoardHost {
     ioApicAddress: AT.ioApic,
     processors: 2,
     ownPorts: [[AT.com1, AT.com1 + 7]],
+    ownGsis: [4],
     ownFrames: [[AT.ioApic / 4096, AT.ioApic / 4096]],
     reservedFrames: [[0, 0x100]],
     powerOff: () => void ends.push('poweroff'),

@@ -77,9 +77,9 @@ describe('interrupts of the machine in the domain that drives it', () => {
   });
 
   it('an ISA interrupt is an edge: an event for each, without an EOI', () => {
-    expect(mapGsi(4)).toBe('0');
-    const port = bind(4);
-    const line = machine.board.wiring.isa(4);
+    expect(mapGsi(3)).toBe('0');
+    const port = bind(3);
+    const line = machine.board.wiring.isa(3);
     expect(isPending(port)).toBe(false);
     line(true);
     expect(isPending(port)).toBe(true);
@@ -88,6 +88,15 @@ describe('interrupts of the machine in the domain that drives it', () => {
     expect(isPending(port)).toBe(false);
     line(true);
     expect(isPending(port)).toBe(true);
+  });
+
+  it("Xen's own is Xen's, and what is bound stays as it is", () => {
+    expect([setUp(4, 0, 0), mapGsi(4)]).toEqual(['-EEXIST', '0']);
+    const bindPirq = dom0.put(ev.evtchnBindPirq, [{ pirq: 4, flags: 0, port: 0 }]);
+    expect(dom0.try('event_channel_op', EVTCHNOP.bind_pirq, bindPirq)).toBe('-EBUSY');
+    expect([setUp(9, 1, 1), setUp(9, 1, 1), mapGsi(9)]).toEqual(['0', '0', '0']);
+    bind(9);
+    expect(setUp(9, 1, 1)).toBe('-EEXIST');
   });
 
   it('a PCI pin is a level: after its event it waits for the EOI, and comes again while the device asserts it', () => {
@@ -110,16 +119,16 @@ describe('interrupts of the machine in the domain that drives it', () => {
   });
 
   it('nothing comes before it is bound, nor after its port is closed', () => {
-    expect(mapGsi(4)).toBe('0');
-    const line = machine.board.wiring.isa(4);
+    expect(mapGsi(3)).toBe('0');
+    const line = machine.board.wiring.isa(3);
     line(true);
     line(false);
-    const port = bind(4);
+    const port = bind(3);
     expect(isPending(port)).toBe(false);
     expect(dom0.try('event_channel_op', EVTCHNOP.close, dom0.put(ev.evtchnClose, [{ port }]))).toBe('0');
     line(true);
     line(false);
-    const again = bind(4);
+    const again = bind(3);
     expect(isPending(again)).toBe(false);
   });
 
@@ -160,9 +169,9 @@ describe('interrupts of the machine in the domain that drives it', () => {
       );
     expect(message(9 << 3, 0)).toBe('-ENODEV');
     expect(message(DEVFN, 2)).toBe('-EINVAL');
-    expect(mapGsi(4)).toBe('0');
-    bind(4);
-    const again = dom0.put(ev.evtchnBindPirq, [{ pirq: 4, flags: 0, port: 0 }]);
+    expect(mapGsi(3)).toBe('0');
+    bind(3);
+    const again = dom0.put(ev.evtchnBindPirq, [{ pirq: 3, flags: 0, port: 0 }]);
     expect(dom0.try('event_channel_op', EVTCHNOP.bind_pirq, again)).toBe('-EEXIST');
     expect(eoi(200)).toBe('-EINVAL');
   });
@@ -247,6 +256,8 @@ describe('platform_op', () => {
       ask(XENPF.firmware_info, firmwareInfo, { type, index, kbdShiftFlags: 0xff });
     const all = [1, 2, 3, 9].map(type => firmware(type, 0));
     expect(all).toEqual(['-ESRCH', '-ESRCH', '-ESRCH', '-EINVAL']);
+    // Started by no EFI, as Xen says it.
+    expect(firmware(4, 0)).toBe('-ENOSYS');
     expect(firmware(5, 0)).toBe('0');
     expect(dom0.got(firmwareInfo, UNION).kbdShiftFlags).toBe(0);
   });

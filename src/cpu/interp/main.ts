@@ -3,6 +3,7 @@ import { pushU32 } from '../../wasm/encode.ts';
 import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import type { Row } from '../decode/row.ts';
 import { Exit } from '../exits.ts';
+import { SALT_PLACE_SHIFT } from '../jump-cache.ts';
 import { JUMP_CACHE, JUMP_CACHE_ENTRIES, RECORD_SIZE, S, STATE } from '../layout.ts';
 import { Emitter } from './emitter.ts';
 import { emitHandler } from './handlers.ts';
@@ -211,9 +212,13 @@ function emitJump(e: Emitter, fn: FunctionIndex, jumpLoop: number, regionType: n
   e.i32(0);
   e.memory(Op.i64Load, STATE + S.rip);
   e.tee(RIP);
-  // index: low bits of RIP, folded; entries are {tag i64, header u32, salt u32}
+  // index as in jump-cache.ts; entries are {tag i64, header u32, salt u32}
   e.get(RIP);
   e.op(Op.i64Const, 12, Op.i64ShrU, Op.i64Xor, Op.i32WrapI64);
+  e.i32(0);
+  e.memory(Op.i32Load, STATE + S.jumpSalt);
+  e.i32(SALT_PLACE_SHIFT);
+  e.op(Op.i32ShrU, Op.i32Xor);
   e.i32(4);
   e.op(Op.i32Shl);
   e.i32((JUMP_CACHE_ENTRIES - 1) << 4);

@@ -416,24 +416,14 @@ export class JitOps implements Ops {
     code.tee(entry);
     code.memory(Op.i64Load, table);
     x.binary('add', address, x.constant(bytes - 1)).emit(code);
-    code.op(...TO_PAGE, Op.i64And, Op.i64Eq);
-    code.open(Op.if, i32);
+    code.op(...TO_PAGE, Op.i64And, Op.i64Ne);
+    code.open(Op.if);
+    this.leave();
+    code.end();
     x.wrap(address).emit(code);
     code.get(entry);
     code.memory(Op.i32Load, table + 8);
     code.op(Op.i32Add);
-    code.else();
-    address.emit(code);
-    code.i32(bytes);
-    code.i32(kind);
-    code.call(this.s.fill);
-    code.tee(host);
-    code.op(Op.i32Eqz);
-    code.open(Op.if);
-    this.leave();
-    code.end();
-    code.get(host);
-    code.end();
     code.set(host);
     return host;
   }

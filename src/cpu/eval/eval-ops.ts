@@ -272,6 +272,12 @@ export class EvalOps implements Ops {
   setState(offset: number, w: Width, v: Value): void {
     this.setBytes(offset, w, raw(v).v);
   }
+  stateAt(offset: number, bytes: Value, w: Width): Value {
+    return value(this.getBytes(offset + Number(raw(bytes).v), w));
+  }
+  setStateAt(offset: number, bytes: Value, w: Width, v: Value): void {
+    this.setBytes(offset + Number(raw(bytes).v), w, raw(v).v);
+  }
   registerNumber(operand: Operand): Value {
     return this.const((operand as EvalOperand).decoded.register);
   }

@@ -201,6 +201,17 @@ export abstract class WasmOperands extends WasmAccess {
     this.committed = true;
   }
 
+  stateAt(offset: number, bytes: Value, w: Width): Value {
+    return value(this.bind(load(LOADS[w], unary([Op.i32WrapI64], node(bytes), Type.i32), STATE + offset, Type.i64, w)));
+  }
+
+  setStateAt(offset: number, bytes: Value, w: Width, v: Value): void {
+    this.e.push(unary([Op.i32WrapI64], node(bytes), Type.i32));
+    this.e.push(node(v));
+    this.e.memory(STORES[w], STATE + offset);
+    this.committed = true;
+  }
+
   /** From the register's address: files stand apart, so the address tells the number within the operand's file. */
   registerNumber(operand: Operand): Value {
     const x = operand as BoundOperand;

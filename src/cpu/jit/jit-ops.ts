@@ -284,6 +284,20 @@ export class JitOps implements Ops {
     if (offset >= S.scratch) this.committed = before;
   }
 
+  stateAt(offset: number, bytes: Value, w: Width): Value {
+    const local = this.code.local(i64);
+    x.wrap(expr(bytes)).emit(this.code);
+    this.code.memory(LOADS[w], STATE + offset);
+    this.code.set(local);
+    return value(new Local(local, i64, w));
+  }
+  setStateAt(offset: number, bytes: Value, w: Width, v: Value): void {
+    x.wrap(expr(bytes)).emit(this.code);
+    expr(v).emit(this.code);
+    this.code.memory(STORES[w], STATE + offset);
+    this.committed = true;
+  }
+
   private loadState(address: number, w: Width): Expr {
     const local = this.code.local(i64);
     this.code.i32(0);

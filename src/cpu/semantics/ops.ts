@@ -111,6 +111,9 @@ export interface Ops {
   /** A field of the state block (offset in layout.ts S). */
   state(offset: number, w: Width): Value;
   setState(offset: number, w: Width, value: Value): void;
+  /** A field of an array of the state block: at its offset and so many bytes (the caller keeps to the array). */
+  stateAt(offset: number, bytes: Value, w: Width): Value;
+  setStateAt(offset: number, bytes: Value, w: Width, value: Value): void;
 
   /** Number of a register operand, for helpers that take numbers. */
   registerNumber(operand: Operand): Value;

@@ -3,6 +3,7 @@
 import { Vector as Exception } from '../exits.ts';
 import { S } from '../layout.ts';
 import type { Bool, Operand, Ops, Value, Width } from './ops.ts';
+import { type QuickForm, quickFromMemory, quickOnStack, quickPlain, quickToMemory } from './x87-quick-forms.ts';
 
 const RAX = 0;
 const SUMMARY = 0x80; // FSW.ES
@@ -54,13 +55,31 @@ function notePointer(o: Ops, data: Value | null): void {
   if (data !== null) o.setState(S.fdp, 64, data);
 }
 
+/** The quick way where there is one and it holds, else the exact one. */
+function quickly(o: Ops, quick: QuickForm | null, exact: () => void): void {
+  if (!quick) {
+    exact();
+    return;
+  }
+  const { holds, run, flags } = quick;
+  const quickWay = (): void => {
+    run();
+    if (flags !== undefined) setComparisonFlags(o, flags);
+  };
+  o.if(holds, quickWay, exact);
+}
+
 /** D8-DF with ModRM.rm naming ST(i). @param modrm ModRM byte with rm = 0 */
 export function onStack(esc: number, modrm: number, setsFlags = false) {
   return (o: Ops, _w: Width, st: Operand): void => {
     waitForPending(o);
     notePointer(o, null);
-    const bits = o.callValue('x87Register', o.const(esc), o.bin('or', o.registerNumber(st), o.const(modrm)));
-    if (setsFlags) setComparisonFlags(o, bits);
+    const i = o.let(o.registerNumber(st));
+    const exact = (): void => {
+      const bits = o.callValue('x87Register', o.const(esc), o.bin('or', i, o.const(modrm)));
+      if (setsFlags) setComparisonFlags(o, bits);
+    };
+    quickly(o, quickOnStack(o, esc, (modrm >> 3) & 7, i), exact);
   };
 }
 
@@ -69,7 +88,10 @@ export function plain(esc: number, modrm: number) {
   return (o: Ops): void => {
     waitForPending(o);
     notePointer(o, null);
-    o.callValue('x87Register', o.const(esc), o.const(modrm));
+    const exact = (): void => {
+      o.callValue('x87Register', o.const(esc), o.const(modrm));
+    };
+    quickly(o, quickPlain(o, esc, modrm), exact);
   };
 }
 
@@ -85,14 +107,19 @@ export function fromMemory(esc: number, reg: number, bytes: number) {
   return (o: Ops, _w: Width, src: Operand): void => {
     waitForPending(o);
     const pointer = o.let(o.offset(src));
-    const low = o.read(src, bytes === 10 ? 64 : ((bytes * 8) as Width));
+    const low = o.let(o.read(src, bytes === 10 ? 64 : ((bytes * 8) as Width)));
+    let high = o.const(0);
     if (bytes === 10) {
       const end = o.let(o.bin('add', o.linear(src, 10, false), o.const(8)));
-      o.setState(S.scratch + 8, 16, o.load(end, 16));
+      high = o.let(o.load(end, 16));
     }
-    o.setState(S.scratch, 64, low);
     notePointer(o, pointer);
-    o.callValue('x87Memory', o.const(esc), o.const(reg));
+    const exact = (): void => {
+      o.setState(S.scratch, 64, low);
+      if (bytes === 10) o.setState(S.scratch + 8, 16, high);
+      o.callValue('x87Memory', o.const(esc), o.const(reg));
+    };
+    quickly(o, quickFromMemory(o, esc, reg, low, high), exact);
   };
 }
 
@@ -107,8 +134,10 @@ export function toMemory(esc: number, reg: number, bytes: number) {
     const end = address !== null ? o.let(o.bin('add', address, o.const(8))) : null;
     if (end !== null) o.loadForUpdate(end, 16);
     notePointer(o, pointer);
-    const due = o.cmp('ne', o.callValue('x87Memory', o.const(esc), o.const(reg)), o.const(0));
-    o.if(due, () => {
+    const due = o.variable(o.const(1));
+    const exact = (): void => o.assign(due, o.callValue('x87Memory', o.const(esc), o.const(reg)));
+    quickly(o, quickToMemory(o, esc, reg), exact);
+    o.if(o.cmp('ne', due, o.const(0)), () => {
       o.write(dst, width, o.state(S.scratch, width));
       if (end !== null) o.store(end, 16, o.state(S.scratch + 8, 16));
     });

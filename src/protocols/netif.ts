@@ -118,12 +118,36 @@ export function rxResponse(id: number, flags: number, status: number): Uint8Arra
   return entry;
 }
 
-/** The extra info of a large segment: NETIF_GSO_TYPE, and payload bytes on the wire. */
-export function gsoExtra(type: number, size: number): Uint8Array {
-  const entry = new Uint8Array(netifExtraInfo.size(64));
-  const gso = { size, type, pad: 0, features: 0 };
-  netifExtraInfo.write(viewOf(entry), 0, { type: XEN_NETIF_EXTRA_TYPE.gso, flags: 0, u: member({ gso }) }, 64);
-  return entry;
+/** A large segment: NETIF_GSO_TYPE, and payload bytes on the wire. */
+export interface GsoExtra {
+  type: number;
+  size: number;
+}
+
+/** A hash that the front end asked for by its control ring. */
+export interface HashExtra {
+  type: number;
+  algorithm: number;
+  value: number;
+}
+
+/** Extra infos of a received packet, in order. */
+export function rxExtras(gso: GsoExtra | null, hash: HashExtra | null): Uint8Array[] {
+  const infos: ExtraInfo[] = [];
+  if (gso !== null) {
+    infos.push({ type: XEN_NETIF_EXTRA_TYPE.gso, flags: 0, u: member({ gso: { ...gso, pad: 0, features: 0 } }) });
+  }
+  if (hash !== null) {
+    const value = new Uint8Array(4);
+    viewOf(value).setUint32(0, hash.value, true);
+    infos.push({ type: XEN_NETIF_EXTRA_TYPE.hash, flags: 0, u: member({ hash: { ...hash, value } }) });
+  }
+  return infos.map((info, i) => {
+    const entry = new Uint8Array(netifExtraInfo.size(64));
+    const flags = i + 1 < infos.length ? XEN_NETIF_EXTRA_FLAG_MORE : 0;
+    netifExtraInfo.write(viewOf(entry), 0, { ...info, flags }, 64);
+    return entry;
+  });
 }
 
 /** Pages that a frame fills. */

@@ -88,6 +88,7 @@ describe('a vif', () => {
       'feature-rx-flip': '0',
       'feature-sg': '1',
       'feature-split-event-channels': '1',
+      'feature-ctrl-ring': '1',
       frontend: '/local/domain/1/device/vif/0',
       'frontend-id': '1',
       handle: '0',

@@ -9,6 +9,20 @@ export const XEN_NETIF_GSO_TYPE = { none: 0, tcpv4: 1, tcpv6: 2 } as const;
 /** NETIF_RSP_*; a receive response's status is the number of bytes where it is not negative. */
 export const NETIF_RSP = { okay: 0, error: -1, dropped: -2, null: 1 } as const;
 
+export const XEN_NETIF_CTRL_TYPE = {
+  getHashFlags: 1,
+  setHashFlags: 2,
+  setHashKey: 3,
+  getHashMappingSize: 4,
+  setHashMappingSize: 5,
+  setHashMapping: 6,
+  setHashAlgorithm: 7,
+} as const;
+export const XEN_NETIF_CTRL_STATUS = { success: 0, notSupported: 1, invalidParameter: 2, bufferOverflow: 3 } as const;
+/** Numbers of bits in the control ring's flags, and types of a hash in an extra info. */
+export const XEN_NETIF_CTRL_HASH_TYPE = { ipv4: 0, ipv4Tcp: 1, ipv6: 2, ipv6Tcp: 3 } as const;
+export const XEN_NETIF_CTRL_HASH_ALGORITHM = { none: 0, toeplitz: 1 } as const;
+
 /** The first request of a packet has the whole packet's size, those after it their own part's. */
 export const netifTxRequest = struct('netif_tx_request', { gref: u32, offset: u16, flags: u16, id: u16, size: u16 });
 export const netifTxResponse = struct('netif_tx_response', { id: u16, status: i16 });
@@ -25,3 +39,5 @@ export const netifExtraInfo = struct('netif_extra_info', {
     pad: array(u16, 3),
   }),
 });
+export const xenNetifCtrlRequest = struct('xen_netif_ctrl_request', { id: u16, type: u16, data: array(u32, 3) });
+export const xenNetifCtrlResponse = struct('xen_netif_ctrl_response', { id: u16, type: u16, status: u32, data: u32 });

@@ -2,14 +2,16 @@
  * The back end of a PV network device, as xen-netback is one: features, queues, and the port of the network that it is plugged into. Sources:
  * xen/include/public/io/netif.h, drivers/net/xen-netfront.c in Linux (what front ends ask for).
  *
- * Not offered: the control ring (hashes that Windows' driver asks for) and page flipping, which Linux's has long dropped.
+ * Not offered: page flipping, which Linux's has long dropped, and grants that stay mapped.
  */
 import type { BackendDriver, FrontendNodes } from '../../xenbus/backend-device.ts';
 import { FrontendError } from '../../xenbus/backend-device.ts';
 import type { FrontendDomain } from '../../xenbus/frontend-domain.ts';
 import { type Frame, type FrameAbilities, type NetworkDevice, type NetworkPort, NO_ABILITIES } from '../link.ts';
 import { getMac } from '../packet/addresses.ts';
+import { ControlRing } from './control-ring.ts';
 import { flowHash } from './flow-hash.ts';
+import { FrontendHash } from './frontend-hash.ts';
 import { MulticastFilter } from './multicast-filter.ts';
 import { NetbackQueue, type QueueNodes, type QueueOwner } from './queue.ts';
 
@@ -31,6 +33,8 @@ export class Netback implements BackendDriver, NetworkDevice {
   readonly #maxQueues: number;
   readonly #filter = new MulticastFilter();
   #queues: NetbackQueue[] = [];
+  #control: ControlRing | null = null;
+  #hash = new FrontendHash();
   #front: FrontendNodes | null = null;
   #canScatter = false;
   accepts: FrameAbilities = NO_ABILITIES;
@@ -51,6 +55,7 @@ export class Netback implements BackendDriver, NetworkDevice {
       'feature-multicast-control': '1',
       'feature-dynamic-multicast-control': '1',
       'feature-split-event-channels': '1',
+      'feature-ctrl-ring': '1',
       'multi-queue-max-queues': String(this.#maxQueues),
     };
   }
@@ -71,6 +76,11 @@ export class Netback implements BackendDriver, NetworkDevice {
       const nodes = readQueue(front, count === 1 ? '' : `queue-${n}/`);
       this.#queues.push(new NetbackQueue(this.#options.domain, nodes, owner));
     }
+    if (front.text('ctrl-ring-ref') !== undefined) {
+      const nodes = { ref: front.number('ctrl-ring-ref', MAX_REF), port: front.number('event-channel-ctrl', MAX_PORT) };
+      const { domain, broken } = this.#options;
+      this.#control = new ControlRing(domain, nodes, { hash: this.#hash, queues: count, broken });
+    }
     this.#options.port.attach(this);
     return {};
   }
@@ -78,6 +88,9 @@ export class Netback implements BackendDriver, NetworkDevice {
   disconnect(): void {
     this.#options.port.attach(null);
     for (const queue of this.#queues.splice(0)) queue.close();
+    this.#control?.close();
+    this.#control = null;
+    this.#hash = new FrontendHash();
     this.#filter.clear();
     this.#front = null;
     this.accepts = NO_ABILITIES;
@@ -104,8 +117,10 @@ export class Netback implements BackendDriver, NetworkDevice {
     if (bytes.length > PAGE && !this.#canScatter) return true;
     const destination = getMac(bytes, 0);
     if (!this.#filter.passes(destination) && this.#front!.flag('request-multicast-control')) return true;
-    const queue = this.#queues[this.#queues.length === 1 ? 0 : flowHash(bytes) % this.#queues.length]!;
-    return queue.receive(frame);
+    const { length } = this.#queues;
+    const hash = this.#hash.of(bytes);
+    const queue = length === 1 ? 0 : hash === null ? flowHash(bytes) % length : this.#hash.queueOf(hash, length);
+    return this.#queues[queue]!.receive(frame, hash);
   }
 }
 

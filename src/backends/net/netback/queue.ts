@@ -2,13 +2,19 @@
  * One queue of a PV network device: a transmit and a receive ring with their event channels. Bytes are copied between granted pages and frames,
  * page by page, and no grant is kept longer than that. Source: xen/include/public/io/netif.h; conduct as Linux's xen-netback.
  */
-import { NETIF_RSP, NETTXF, XEN_NETIF_EXTRA_TYPE, XEN_NETIF_GSO_TYPE } from '../../../abi/xen/io/netif.ts';
+import {
+  NETIF_RSP,
+  NETTXF,
+  XEN_NETIF_CTRL_HASH_ALGORITHM,
+  XEN_NETIF_EXTRA_TYPE,
+  XEN_NETIF_GSO_TYPE,
+} from '../../../abi/xen/io/netif.ts';
 import type { HostPort } from '../../../hypervisor/events/host-port.ts';
 import {
-  gsoExtra,
   pagesFor,
   RX_ENTRY,
   readRxRequest,
+  rxExtras,
   rxFlags,
   rxResponse,
   TX_ENTRY,
@@ -22,6 +28,7 @@ import { FrontendError } from '../../xenbus/backend-device.ts';
 import { type FrontendDomain, type GrantedPage, mapAll } from '../../xenbus/frontend-domain.ts';
 import { blankChecksum } from '../blank-checksum.ts';
 import type { Frame, Segmentation } from '../link.ts';
+import type { FlowHash } from './frontend-hash.ts';
 
 const PAGE = 4096;
 
@@ -181,9 +188,11 @@ export class NetbackQueue {
   }
 
   /** Puts a frame into the guest's buffers. False where there are too few; owner.refilled() follows once there are more. */
-  receive(frame: Frame): boolean {
+  receive(frame: Frame, hash: FlowHash | null): boolean {
     const { bytes, checksum, segmentation } = frame;
-    const needed = pagesFor(bytes.length) + (segmentation === null ? 0 : 1);
+    const gso = segmentation && { type: gsoType(segmentation), size: segmentation.size };
+    const extras = rxExtras(gso, hash && { ...hash, algorithm: XEN_NETIF_CTRL_HASH_ALGORITHM.toeplitz });
+    const needed = pagesFor(bytes.length) + extras.length;
     let waiting = this.#rx.waiting;
     if (waiting >= 0 && waiting < needed) {
       this.#rx.askFor(needed);
@@ -201,12 +210,13 @@ export class NetbackQueue {
       const piece = bytes.subarray(at, at + PAGE);
       const { id, gref } = readRxRequest(this.#rx.take());
       const isFirst = at === 0;
-      const hasExtra = isFirst && segmentation !== null;
-      const flags = rxFlags(isFirst && checksum !== null, at + PAGE < bytes.length, hasExtra);
+      const flags = rxFlags(isFirst && checksum !== null, at + PAGE < bytes.length, isFirst && extras.length > 0);
       this.#rx.answer(rxResponse(id, flags, this.#copyOut(gref, piece)));
-      if (!hasExtra) continue;
-      this.#rx.take();
-      this.#rx.answer(gsoExtra(gsoType(segmentation), segmentation.size));
+      if (!isFirst) continue;
+      for (const extra of extras) {
+        this.#rx.take();
+        this.#rx.answer(extra);
+      }
     }
     if (this.#rx.push()) this.#rxPort!.notify();
     return true;

@@ -73,6 +73,7 @@ async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, 
       '--trace <file>',
       'write what the guest does with Xen there: text, or for Perfetto where it ends with .pftrace',
     )
+    .option('--control <socket>', 'a socket for domzero control: attach and detach devices of the guest while it runs')
     .usage('[options] <image...> [-- command...]')
     .addHelpText(
       'after',
@@ -95,6 +96,14 @@ async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, 
       const { output, format, events, domain, ...others } = options;
       const trace = { output, format, events, domain };
       status = await (await import('./run.ts')).run(paths, command, { ...others, trace }, io);
+    });
+  program
+    .command('control')
+    .description('tell a guest that runs with --control to do something, in the words of xl')
+    .argument('<socket>', 'the one of run --control')
+    .argument('<command...>', (await import('../toolstack/control.ts')).CONTROL_COMMANDS.join(', '))
+    .action(async (path: string, words: string[]) => {
+      status = await (await import('./control.ts')).control(path, words, io);
     });
   program
     .command('inspect')

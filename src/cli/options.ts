@@ -43,6 +43,8 @@ export interface RunOptions extends MachineOptions, NetworkOptions, ShareOptions
   readonly mode: Mode;
   /** Where what the guest does with Xen is written to. */
   readonly trace?: TraceOptions;
+  /** Where the socket for `domzero control` is made. */
+  readonly control?: string;
 }
 
 export const DEFAULTS = { cpu: CPU_MODELS[0].name, cpus: 1, memory: 512 } as const;

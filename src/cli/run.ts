@@ -1,6 +1,7 @@
 // `domzero run`: one guest, with its console on this terminal or these pipes, until it ends.
 
 import { readConsoleInput } from '../platform/node/console-input.ts';
+import { type ControlSocket, listenForControl } from '../platform/node/control-socket.ts';
 import { openDisk } from '../platform/node/disks.ts';
 import type { BootedDomain } from '../report/boot.ts';
 import { explain } from '../report/explanation.ts';
@@ -73,6 +74,7 @@ export async function run(
   const filter = hasCommand ? new CommandOutput(bytes => io.out(bytes)) : null;
   let left = false;
   let input: ReturnType<typeof readConsoleInput> | null = null;
+  let socket: ControlSocket | null = null;
   const start = async () => {
     const domain: BootedDomain = await startOnHost(request, {
       openDisk,
@@ -80,6 +82,7 @@ export async function run(
       shares,
       tracer: trace?.recorder,
     });
+    if (options.control !== undefined) socket = await openControl(options.control, domain);
     input = readConsoleInput(
       bytes => domain.console.write(bytes),
       () => {
@@ -98,9 +101,21 @@ export async function run(
     return left ? 0 : tell(result, hasCommand, io);
   } finally {
     (input as ReturnType<typeof readConsoleInput> | null)?.stop();
+    (socket as ControlSocket | null)?.close();
     network.close();
     closeShares(shares);
     trace?.close();
+  }
+}
+
+async function openControl(path: string, { control, destroy }: BootedDomain): Promise<ControlSocket> {
+  try {
+    if (control === null)
+      throw new UsageError('a machine without a hypervisor of ours has no --control: its devices are fixed');
+    return await listenForControl(path, control);
+  } catch (error) {
+    destroy();
+    throw error;
   }
 }
 

@@ -2,6 +2,7 @@
 // can be made of anything that boots (and tested without booting).
 
 import type { CrashRecord } from '../hypervisor/crash.ts';
+import type { ControlResult } from '../toolstack/control.ts';
 import type { DiskSpec } from '../toolstack/devices/disk-spec.ts';
 import type { KernelImage } from '../toolstack/image/index.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
@@ -74,6 +75,8 @@ export interface BootedDomain {
   /** What there is to see of a domain that still runs: for a report on one that hangs. */
   inspect(): CrashRecord | null;
   destroy(): void;
+  /** A domain's devices and end, by command; null for a machine whose devices are fixed. */
+  readonly control: ((line: string) => Promise<ControlResult>) | null;
 }
 
 /** Makes the domain and lets it run. Rejects with a sentence for a person where it cannot be made. */

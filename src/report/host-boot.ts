@@ -13,10 +13,10 @@ import {
   NativeMachine,
   ramForGuests,
 } from '../index.ts';
+import { control } from '../toolstack/control.ts';
 import { assignVdevs, type DiskSpec } from '../toolstack/devices/disk-spec.ts';
-import { addVifs, type NetworkSetup, openNetworks } from '../toolstack/devices/network-setup.ts';
+import { type NetworkSetup, openNetworks } from '../toolstack/devices/network-setup.ts';
 import { addP9Devices, type Share } from '../toolstack/devices/p9.ts';
-import { Vbd } from '../toolstack/devices/vbd.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
 import type { HostTracer } from '../toolstack/host.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
@@ -76,6 +76,9 @@ const NO_SURROUNDINGS: Surroundings = {
 
 /** A network device and a router that leads nowhere, so that nothing outside has a part in what is seen. */
 const ROUTER_ALONE: NetworkSetup = { vifs: [{}], user: () => ({ sockets: NO_SOCKETS, isolated: true }) };
+
+/** No device, until one is attached to a bridge that leads nowhere. */
+const NO_NETWORKS: NetworkSetup = { vifs: [] };
 
 interface OpenDisk {
   readonly spec: DiskSpec;
@@ -149,7 +152,7 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
 async function hosted(
   request: BootRequest,
   log: (line: string) => void,
-  { disks, networks: setup, shares, tracer }: Devices,
+  { disks, networks: setup = NO_NETWORKS, shares, tracer }: Devices,
   create: (host: Host, options: GuestOptions) => GuestDomain,
 ): Promise<Machine> {
   const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
@@ -162,16 +165,16 @@ async function hosted(
     tracer,
   });
   const guest = create(host, { image: { ...image, modules: null }, initrd, cmdline, memoryMiB, vcpus });
-  const vdevs = assignVdevs(disks.map(({ spec }) => spec));
-  disks.forEach(({ spec, source }, i) => {
-    new Vbd(host, guest, { ...spec, vdev: vdevs[i], source });
-  });
-  addP9Devices(shares, host, guest);
-  if (!setup) return new HostedDomain(host, guest);
   const { scheduler, hypervisor } = host;
   const networks = openNetworks(setup, { clock: hypervisor.clock, scheduler, wake: () => host.wake() });
-  addVifs(networks, setup.vifs, host, guest);
-  return new HostedDomain(host, guest, networks);
+  const machine = new HostedDomain(host, guest, networks);
+  const vdevs = assignVdevs(disks.map(({ spec }) => spec));
+  disks.forEach(({ spec, source }, i) => {
+    machine.devices.attachDisk({ ...spec, vdev: vdevs[i] }, source);
+  });
+  addP9Devices(shares, host, guest);
+  for (const spec of setup.vifs) machine.devices.attachNetwork(spec);
+  return machine;
 }
 
 async function openAll(specs: readonly DiskSpec[], { openDisk }: Surroundings): Promise<OpenDisk[]> {
@@ -208,6 +211,7 @@ export async function startOnHost(
     throw error;
   });
   const abort = new AbortController();
+  const destroy = (): void => abort.abort();
   let ended = false;
 
   async function run(): Promise<DomainEnd> {
@@ -247,6 +251,11 @@ export async function startOnHost(
     },
     wait: () => finished,
     inspect: () => machine.inspect(),
-    destroy: () => abort.abort(),
+    destroy,
+    control:
+      machine instanceof HostedDomain
+        ? line =>
+            control({ guest: machine.guest, devices: machine.devices, openDisk: surroundings.openDisk, destroy }, line)
+        : null,
   };
 }

@@ -1,6 +1,7 @@
 // A machine that was started, whatever kind it is: what tools do with a domain of a host and with a bare PC alike.
 import { type CrashRecord, captureCrash } from '../hypervisor/crash.ts';
 import { runnerOf } from '../hypervisor/schedule.ts';
+import { GuestDevices } from './devices/guest-devices.ts';
 import type { Networks } from './devices/networks.ts';
 import type { GuestConsole } from './guest-console.ts';
 import type { GuestDomain, ShutdownName } from './guest-domain.ts';
@@ -27,16 +28,19 @@ export class HostedDomain implements Machine {
   readonly host: Host;
   readonly guest: GuestDomain;
 
-  readonly networks: Networks | null;
+  readonly networks: Networks;
+  readonly devices: GuestDevices;
 
-  constructor(host: Host, guest: GuestDomain, networks: Networks | null = null) {
+  constructor(host: Host, guest: GuestDomain, networks: Networks) {
     this.host = host;
     this.guest = guest;
     this.networks = networks;
+    this.devices = new GuestDevices(host, guest, networks);
   }
 
   close(): void {
-    this.networks?.close();
+    this.devices.close();
+    this.networks.close();
   }
 
   get console(): GuestConsole {

@@ -51,6 +51,7 @@ export function play({ console = [], log = [], end, seenWhenHung = null }: Scrip
       },
       wait: () => finished,
       inspect: () => seenWhenHung,
+      control: null,
       destroy: () => {
         destroyed = true;
         finish({ reason: 'destroyed', crash: null });

@@ -19,6 +19,9 @@ export interface BlockSource {
    */
   readonly isImmediate: boolean;
 
+  /** Looks at the medium's size again, where it can change: true where `size` has, and devices are to be told. */
+  refreshSize?(): boolean;
+
   /** Fills `into`, in order, with what is at `offset` (in bytes). */
   read(offset: number, into: readonly Uint8Array[], done: BlockDone): void;
   /** Durable after the next flush that begins after `done`. */

@@ -47,10 +47,17 @@ export function removeDeviceTree(
   { domid, kind, index }: Pick<DeviceTree, 'domid' | 'kind' | 'index'>,
 ): void {
   store.transaction(access => {
-    access.rmIfThere(`${domainPath(domid)}/device/${kind}/${index}`);
-    access.rmIfThere(`${domainPath(0)}/backend/${kind}/${domid}/${index}`);
+    cleanUp(access, `${domainPath(domid)}/device/${kind}/${index}`);
+    cleanUp(access, `${domainPath(0)}/backend/${kind}/${domid}/${index}`);
     access.rmIfThere(`/libxl/${domid}/device/${kind}/${index}`);
   });
+}
+
+/** Removes a node, and what is empty above it: libxl__xs_path_cleanup(). */
+function cleanUp(access: HostAccess, path: string): void {
+  access.rmIfThere(path);
+  const parent = path.slice(0, path.lastIndexOf('/'));
+  if (parent !== '' && access.read(parent) === '' && access.directory(parent)?.length === 0) cleanUp(access, parent);
 }
 
 function makeDirectory(access: HostAccess, path: string, permissions: readonly XsPermission[]): void {

@@ -57,6 +57,11 @@ export function parseVif(text: string): VifSpec {
 /** The bridge that a device is on. */
 export const bridgeOf = (spec: VifSpec): string => spec.bridge ?? DEFAULT_BRIDGE;
 
+/** Its own Ethernet address, or one out of Xen's range. */
+export function vifMac(spec: VifSpec, domid: number, index: number): MacAddress {
+  return spec.mac ?? XEN_OUI * 2 ** 24 + ((domid & 0xffff) << 8) + (index & 0xff);
+}
+
 export interface VifOptions {
   store: HostClient;
   domain: Domain;
@@ -72,7 +77,7 @@ export interface VifOptions {
 /** Writes the entries and starts the back end, which finds the front end when the guest runs. */
 export function attachVif({ store, domain, index, spec, port, queues = 1 }: VifOptions): BackendDevice {
   const { id } = domain;
-  const mac = spec.mac ?? XEN_OUI * 2 ** 24 + ((id & 0xffff) << 8) + (index & 0xff);
+  const mac = vifMac(spec, id, index);
   const backend = `${domainPath(0)}/backend/vif/${id}/${index}`;
   const frontend = `${domainPath(id)}/device/vif/${index}`;
   writeDeviceTree(store, {

@@ -2,7 +2,7 @@
 import { type CrashRecord, captureCrash } from '../hypervisor/crash.ts';
 import { runnerOf } from '../hypervisor/schedule.ts';
 import { GuestDevices } from './devices/guest-devices.ts';
-import type { Networks } from './devices/networks.ts';
+import { Networks } from './devices/networks.ts';
 import type { GuestConsole } from './guest-console.ts';
 import type { GuestDomain, ShutdownName } from './guest-domain.ts';
 import type { Host } from './host.ts';
@@ -31,11 +31,12 @@ export class HostedDomain implements Machine {
   readonly networks: Networks;
   readonly devices: GuestDevices;
 
-  constructor(host: Host, guest: GuestDomain, networks: Networks) {
+  /** @param networks what its network devices are plugged into; without it bridges that lead nowhere */
+  constructor(host: Host, guest: GuestDomain, networks: Networks | null = null) {
     this.host = host;
     this.guest = guest;
-    this.networks = networks;
-    this.devices = new GuestDevices(host, guest, networks);
+    this.networks = networks ?? new Networks({ clock: host.hypervisor.clock, scheduler: host.scheduler });
+    this.devices = new GuestDevices(host, guest, this.networks);
   }
 
   close(): void {

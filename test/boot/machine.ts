@@ -1,6 +1,7 @@
 // A machine in this process, used as a person at its console would.
 
 import type { Machine } from '../../src/index.ts';
+import { ROOT_PASSWORD } from './disk.ts';
 
 /** Colours and cursor movements, which nobody types and some programs print between any two words. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one
@@ -34,6 +35,15 @@ export class Person {
       throw new Error(`"${text}" was not seen (${this.machine.shutdown ?? end}); last: ${clean.slice(-TAIL)}`);
     this.unread = clean.slice(at + text.length);
     return clean.slice(0, at + text.length);
+  }
+
+  /** Waits for Debian's login prompt and becomes root. */
+  async logsIn(): Promise<void> {
+    await this.sees('domzero login:');
+    await this.types('root');
+    await this.sees('Password:');
+    await this.types(ROOT_PASSWORD);
+    await this.sees('# ');
   }
 
   /** A line, at the machine's pace. */

@@ -10,6 +10,20 @@ const MOST_BUFFERS = 1024;
 export function openBlockFile(path: string, isWritable: boolean): BlockFile {
   const flags = isWritable ? constants.O_RDWR : constants.O_RDONLY;
   const file = withFile(path, () => openSync(path, flags));
+  return blockFile(path, file, isWritable);
+}
+
+/** Makes an empty file, where there must be none. Throws FileError. */
+export function createBlockFile(path: string): BlockFile {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+  return blockFile(
+    path,
+    withFile(path, () => openSync(path, flags, 0o666)),
+    true,
+  );
+}
+
+function blockFile(path: string, file: number, isWritable: boolean): BlockFile {
   const stat = fstatSync(file);
   if (!stat.isFile() && !stat.isBlockDevice()) {
     closeSync(file);

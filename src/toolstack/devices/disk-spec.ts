@@ -13,8 +13,11 @@ export interface DiskSpec {
   readonly isCdrom: boolean;
   /** Null: where the medium can. */
   readonly discard: boolean | null;
+  readonly format: 'raw' | 'qcow2';
   /** Our own: what the guest writes is forgotten afterwards, and the target is not touched. */
   readonly isOverlay: boolean;
+  /** Our own: a qcow2 image for what the guest writes, made where there is none; the target is not touched. */
+  readonly overlayFile: string | null;
 }
 
 /** A mistake in what a person wrote: one sentence. */
@@ -55,6 +58,7 @@ interface Parts {
   access?: string;
   cdrom: boolean;
   overlay: boolean;
+  overlayFile: string | null;
   discard: boolean | null;
 }
 
@@ -66,9 +70,12 @@ export function parseDisk(text: string): DiskSpec {
   const parts = split(text);
   const format = parts.format ?? 'raw';
   if (!FORMATS.includes(format)) throw new DiskSpecError(`a disk's format is not "${format}"`);
-  if (format !== 'raw' && format !== 'empty')
-    throw new DiskSpecError(`disks of format ${format} are not built: give a raw one`);
+  if (format !== 'raw' && format !== 'qcow2' && format !== 'empty')
+    throw new DiskSpecError(`disks of format ${format} are not built: give a raw one or a qcow2 one`);
   const target = parts.target ?? '';
+  // What is in a file never decides: a guest may have written it.
+  if (parts.format === undefined && /\.qcow2$/.test(target))
+    throw new DiskSpecError(`${target} may be a qcow2 image: say "format=qcow2", or "format=raw" if it is none`);
   if (target === '' && !parts.cdrom)
     throw new DiskSpecError(`a disk needs a target: a file or a block device, not "${text}"`);
   const vdev = parts.vdev === undefined ? null : parseVdev(parts.vdev);
@@ -83,12 +90,14 @@ export function parseDisk(text: string): DiskSpec {
     isReadOnly: ACCESS[access],
     isCdrom: parts.cdrom,
     discard: parts.discard,
+    format: format === 'qcow2' ? 'qcow2' : 'raw',
     isOverlay: parts.overlay,
+    overlayFile: parts.overlayFile,
   };
 }
 
 function split(text: string): Parts {
-  const parts: Parts = { cdrom: false, overlay: false, discard: null };
+  const parts: Parts = { cdrom: false, overlay: false, overlayFile: null, discard: null };
   for (let rest = text; rest !== ''; ) {
     // A target that is named takes all that follows, commas too.
     const named = /^\s*target=(.*)$/s.exec(rest);
@@ -105,7 +114,7 @@ function split(text: string): Parts {
 
 function take(parts: Parts, item: string): void {
   if (item === '') return;
-  const [, key, value] = /^(format|vdev|access|devtype|backendtype|script|backend)=(.*)$/.exec(item) ?? [];
+  const [, key, value] = /^(format|vdev|access|devtype|overlay|backendtype|script|backend)=(.*)$/.exec(item) ?? [];
   switch (key ?? item) {
     case 'format':
     case 'vdev':
@@ -125,7 +134,9 @@ function take(parts: Parts, item: string): void {
       parts.discard = item === 'discard';
       return;
     case 'overlay':
-      parts.overlay = true;
+      if (value === undefined) parts.overlay = true;
+      else if (value !== '') parts.overlayFile = value;
+      else throw new DiskSpecError('an overlay is kept in a file: overlay=FILE');
       return;
     // Who serves the disk and how is ours to say.
     case 'backendtype':

@@ -16,7 +16,10 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { AwaitedSource } from '../../../src/backends/block/awaited-source.ts';
 import { FileSource } from '../../../src/backends/block/file-source.ts';
 import { MemorySource } from '../../../src/backends/block/memory-source.ts';
+import { MemoryTop } from '../../../src/backends/block/memory-top.ts';
 import { OverlaySource } from '../../../src/backends/block/overlay-source.ts';
+import type { Backing } from '../../../src/backends/block/qcow2/header.ts';
+import { createQcow2, Qcow2Image } from '../../../src/backends/block/qcow2/image.ts';
 import { type RangeReader, RangeSource } from '../../../src/backends/block/range-source.ts';
 import type { BlockSource } from '../../../src/backends/block/source.ts';
 import { openBlockFile } from '../../../src/platform/node/block-file.ts';
@@ -58,11 +61,25 @@ const read = async (source: BlockSource, offset: number, lengths: number[]): Pro
   return new Uint8Array(Buffer.concat(buffers));
 };
 
+function keptTop(backing: Backing | null): Qcow2Image {
+  const file = openBlockFile(newFile(new Uint8Array(0)), true);
+  createQcow2(file, SIZE, backing);
+  return new Qcow2Image(file);
+}
+
 const kinds: [string, () => BlockSource][] = [
   ['memory', () => MemorySource.of(content())],
   ['a file', () => new FileSource(openBlockFile(newFile(content()), true))],
   ['an overlay on memory', () => new OverlaySource(MemorySource.of(content(), { isReadOnly: true }))],
   ['an overlay on what takes its time', () => new OverlaySource(new RangeSource(reader(content()), { chunk: 4096 }))],
+  [
+    'a kept overlay on memory',
+    () => new OverlaySource(MemorySource.of(content(), { isReadOnly: true }), keptTop({ file: 'base', format: 'raw' })),
+  ],
+  [
+    'a kept overlay on what takes its time',
+    () => new OverlaySource(new RangeSource(reader(content())), keptTop({ file: 'base', format: 'raw' })),
+  ],
 ];
 
 describe.each(kinds)('%s', (_name, make) => {
@@ -198,9 +215,10 @@ describe('FileSource', () => {
 describe('OverlaySource', () => {
   it('leaves its base alone', async () => {
     const path = newFile(content());
-    const source = new OverlaySource(new FileSource(openBlockFile(path, false)));
+    const top = new MemoryTop(SIZE);
+    const source = new OverlaySource(new FileSource(openBlockFile(path, false)), top);
     await promise(done => source.write(100, [new Uint8Array(10000)], done));
-    expect(source.changed).toBe(3 * 4096);
+    expect(top.changed).toBe(3 * 4096);
     expect(new Uint8Array(readFileSync(path))).toEqual(content());
     source.close();
   });

@@ -3,7 +3,15 @@ import { assignVdevs, DiskSpecError, parseDisk, scratchSize } from '../../../src
 import { parseVdev, xvdName } from '../../../src/toolstack/devices/vdev.ts';
 
 describe('parseDisk', () => {
-  const plain = { vdev: null, isReadOnly: false, isCdrom: false, discard: null, isOverlay: false };
+  const plain = {
+    vdev: null,
+    isReadOnly: false,
+    isCdrom: false,
+    discard: null,
+    format: 'raw',
+    isOverlay: false,
+    overlayFile: null,
+  };
   const xvda = { name: 'xvda', number: 51712 };
 
   it.each([
@@ -21,6 +29,10 @@ describe('parseDisk', () => {
     ['vdev=xvda,devtype=cdrom,target=', { ...plain, target: '', vdev: xvda, isCdrom: true, isReadOnly: true }],
     ['disk.img,no-discard,backendtype=qdisk', { ...plain, target: 'disk.img', discard: false }],
     ['disk.img,discard,overlay', { ...plain, target: 'disk.img', discard: true, isOverlay: true }],
+    ['disk.img,overlay=day.qcow2', { ...plain, target: 'disk.img', overlayFile: 'day.qcow2' }],
+    ['disk.qcow2,qcow2', { ...plain, target: 'disk.qcow2', format: 'qcow2' }],
+    ['format=qcow2,xvda,target=a', { ...plain, target: 'a', format: 'qcow2', vdev: xvda }],
+    ['disk.qcow2,raw', { ...plain, target: 'disk.qcow2' }],
     ['phy:/dev/sdb,xvda,w', { ...plain, target: '/dev/sdb', vdev: xvda }],
     ['https://example.org/a?b=c', { ...plain, target: 'https://example.org/a?b=c' }],
   ])('reads %s', (text, expected) => {
@@ -29,7 +41,9 @@ describe('parseDisk', () => {
 
   it.each([
     '',
-    'disk.img,qcow2',
+    'disk.img,vhd',
+    'disk.qcow2',
+    'disk.img,overlay=',
     'disk.img,format=tape',
     'disk.img,xvda,xvdb',
     'disk.img,nonsense',

@@ -64,7 +64,7 @@ export function addMachineOptions(command: Command, clock: 'virtual' | 'real', t
     )
     .option(
       '--disk <spec>',
-      'a disk in xl\'s syntax: a file or block device, then ",ro", ",overlay", ",xvdb"',
+      'a disk in xl\'s syntax: a file, block device or URL, then ",ro", ",overlay", ",overlay=FILE", ",format=qcow2", ",xvdb"',
       disks,
       [],
     )

@@ -2,7 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, constants as files, readFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { expect, type TestContext } from 'vitest';
 import { FileSource } from '../../src/backends/block/file-source.ts';
 import type { BlockSource } from '../../src/backends/block/source.ts';
@@ -72,12 +72,12 @@ export async function install(kernel: readonly string[]): Promise<Installed> {
   return { image, modules, disk };
 }
 
-/** Loads the modules and starts systemd from the disk. */
-export function rootInitramfs({ image, modules }: Installed, device: string): Uint8Array {
+/** Loads the modules and starts systemd, or another program, from the disk. */
+export function rootInitramfs({ image, modules }: Installed, device: string, program = '/sbin/init'): Uint8Array {
   return builtinInitramfs({
     bits: image.elf.bits,
     modules,
-    actions: [{ do: 'root', device, type: 'ext4', program: '/sbin/init' }],
+    actions: [{ do: 'root', device, type: 'ext4', program }],
   });
 }
 
@@ -124,6 +124,18 @@ const env = { PATH: '/usr/sbin:/sbin:/usr/bin:/bin' };
 export function seesClean(path: string): void {
   const { status, stdout } = spawnSync('e2fsck', ['-fn', path], { encoding: 'utf8', env });
   expect(status, stdout).toBe(0);
+}
+
+/** Puts a file, for everybody to run, on a disk that no machine uses. */
+export function putOnDisk(path: string, name: string, content: Uint8Array | string): void {
+  const file = basename(name);
+  const lines = [`cd ${dirname(name)}`, `write ${scratchPath('file', content)} ${file}`, `sif ${file} mode 0100755`];
+  const { status, stderr } = spawnSync('debugfs', ['-w', '-f', '-', path], {
+    input: `${lines.join('\n')}\n`,
+    encoding: 'utf8',
+    env,
+  });
+  expect(status, stderr).toBe(0);
 }
 
 /** A file on a disk that no machine uses. */

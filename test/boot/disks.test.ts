@@ -1,6 +1,8 @@
 // Disks of stock kernels: PV disks through the package's own xen-blkfront, virtio disks through virtio_blk, legacy and modern.
 
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
 import { describe, expect } from 'vitest';
 import { MemorySource } from '../../src/backends/block/memory-source.ts';
@@ -13,6 +15,8 @@ import {
   NativeMachine,
   ramForGuests,
 } from '../../src/index.ts';
+import { openDisk } from '../../src/platform/node/disks.ts';
+import { parseDisk } from '../../src/toolstack/devices/disk-spec.ts';
 import { Vbd } from '../../src/toolstack/devices/vbd.ts';
 import { parseVdev } from '../../src/toolstack/devices/vdev.ts';
 import { type Driver, driverModules } from '../../src/toolstack/image/drivers.ts';
@@ -138,6 +142,31 @@ describe.concurrent('PV disks', { timeout: 900_000 }, () => {
     host.destroy(guest);
     expect([...domain.grants.uses()]).toEqual([]);
     expect(host.store.host.list('/local/domain/0/backend')).not.toContain('vbd');
+  });
+
+  testWith('cloud', 'may be a resource by HTTP, with an overlay', async kernel => {
+    const image = await load(kernel);
+    const content = new Uint8Array(4 << 20).fill(5);
+    const asked: string[] = [];
+    const server = createServer(({ headers: { range = '' } }, response) => {
+      const [first, last] = range.replace('bytes=', '').split('-').map(Number);
+      asked.push(range);
+      response.writeHead(206, { 'Content-Range': `bytes ${first}-${last}/${content.length}` });
+      response.end(content.subarray(first, last + 1));
+    });
+    await new Promise<void>(listening => server.listen(0, '127.0.0.1', listening));
+    const target = `http://127.0.0.1:${(server.address() as AddressInfo).port}/disk.img`;
+    const source = await openDisk(parseDisk(`${target},overlay`));
+    const initrd = await checking(image, 'xen disk', 'xvda');
+    const host = await Host.create({ ramBytes: ramForGuests(MEMORY) });
+    const guest = host.createPvDomain({ image, initrd, cmdline: 'console=hvc0', memoryMiB: MEMORY });
+    const witness = new Witness(guest);
+    new Vbd(host, guest, { vdev: xvd('a'), source });
+    await host.run({ instructions: PATIENCE, until: () => guest.shutdown !== null });
+    keepsData(witness.report, 'xvda');
+    expect(asked.length).toBeGreaterThan(1);
+    source.close();
+    server.close();
   });
 
   testWith('cloud', 'leave nothing behind where their guest is destroyed in the middle of it', async kernel => {

@@ -9,7 +9,8 @@ import { afterAll } from 'vitest';
 import type { Result } from '../../src/report/verdict.ts';
 import type { Mode } from '../../src/toolstack/image/modes.ts';
 
-const PROGRAM = resolve(fileURLToPath(import.meta.url), '../../../bin/domzero');
+/** For who runs it otherwise than domzero() does. */
+export const PROGRAM = resolve(fileURLToPath(import.meta.url), '../../../bin/domzero');
 
 /** A file's own directory for what its tests write; gone when they are done. */
 const scratch = mkdtempSync(join(tmpdir(), 'domzero-boot-'));

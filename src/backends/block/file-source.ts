@@ -1,5 +1,6 @@
 // A disk in a raw file or on a block device of the surroundings, by calls that return when they are done: runs of a guest stay the same run,
 // however slow the medium.
+import { DiscardedRanges } from './discarded-ranges.ts';
 import { type BlockDone, type BlockSource, outOfRange } from './source.ts';
 import { lengthOf } from './vectors.ts';
 
@@ -13,18 +14,25 @@ export interface BlockFile {
   write(offset: number, from: readonly Uint8Array[]): void;
   /** Everything written is on the medium afterwards: fdatasync. */
   sync(): void;
+  /** Gives the ranges' place on the medium back, as far as that is possible: they read as zeros, or as before. Absent where it never is. */
+  punch?(ranges: readonly { offset: number; length: number }[]): void;
   close(): void;
 }
 
 const ZEROS = new Uint8Array(1 << 20);
+/** Holes are made of whole pages, and not before they are worth it: making some takes a process. */
+const PAGE = 4096;
+const WORTH_IT = 1 << 20;
+const MOST_RANGES = 4096;
 
 export class FileSource implements BlockSource {
   readonly sectorSize: number;
   readonly isReadOnly: boolean;
-  /** No surroundings of ours can punch holes into files. */
-  readonly canDiscard = false;
+  readonly canDiscard: boolean;
   readonly isImmediate = true;
   private readonly file: BlockFile;
+  /** To be given back. */
+  private readonly discarded = new DiscardedRanges();
   private bytes: number;
   private isClosed = false;
 
@@ -33,6 +41,7 @@ export class FileSource implements BlockSource {
     this.file = file;
     this.sectorSize = options.sectorSize ?? 512;
     this.isReadOnly = (options.isReadOnly ?? false) || !file.isWritable;
+    this.canDiscard = !this.isReadOnly && file.punch !== undefined;
     this.bytes = this.wholeSectors();
   }
 
@@ -52,15 +61,27 @@ export class FileSource implements BlockSource {
   }
 
   write(offset: number, from: readonly Uint8Array[], done: BlockDone): void {
-    done(this.refusal(offset, lengthOf(from)) ?? attempt(() => this.file.write(offset, from)));
+    const length = lengthOf(from);
+    this.discarded.remove(offset, length);
+    done(this.refusal(offset, length) ?? attempt(() => this.file.write(offset, from)));
   }
 
   flush(done: BlockDone): void {
-    done(this.isReadOnly ? null : attempt(() => this.file.sync()));
+    if (this.isReadOnly) return done(null);
+    const error = attempt(() => this.file.sync());
+    if (this.discarded.total >= WORTH_IT) this.punch();
+    done(error);
   }
 
+  /** Takes effect at some later time, if at all. */
   discard(offset: number, length: number, done: BlockDone): void {
-    done(this.refusal(offset, length));
+    const error = this.refusal(offset, length);
+    if (!error && this.canDiscard) {
+      const start = Math.ceil(offset / PAGE) * PAGE;
+      this.discarded.add(start, Math.floor((offset + length) / PAGE) * PAGE - start);
+      if (this.discarded.count > MOST_RANGES) this.punch();
+    }
+    done(error);
   }
 
   writeZeroes(offset: number, length: number, done: BlockDone): void {
@@ -69,12 +90,20 @@ export class FileSource implements BlockSource {
         this.file.write(offset + at, [ZEROS.subarray(0, Math.min(ZEROS.length, length - at))]);
       }
     };
+    this.discarded.remove(offset, length);
     done(this.refusal(offset, length) ?? attempt(zero));
   }
 
   close(): void {
-    if (!this.isClosed) this.file.close();
+    if (this.isClosed) return;
     this.isClosed = true;
+    this.punch();
+    this.file.close();
+  }
+
+  private punch(): void {
+    const ranges = this.discarded.take();
+    if (ranges.length > 0) this.file.punch?.(ranges);
   }
 
   private refusal(offset: number, length: number): Error | null {

@@ -1,16 +1,21 @@
 // All sources do the same for whoever uses them: each is compared with an array of bytes, under random requests.
+import { spawnSync } from 'node:child_process';
 import {
   closeSync,
+  existsSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
+  readSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AwaitedSource } from '../../../src/backends/block/awaited-source.ts';
@@ -23,6 +28,7 @@ import { createQcow2, Qcow2Image } from '../../../src/backends/block/qcow2/image
 import { type RangeReader, RangeSource } from '../../../src/backends/block/range-source.ts';
 import type { BlockSource } from '../../../src/backends/block/source.ts';
 import { openBlockFile } from '../../../src/platform/node/block-file.ts';
+import { PowerLossFile } from './power-loss-file.ts';
 
 const SIZE = 64 * 1024;
 const directory = mkdtempSync(join(tmpdir(), 'domzero-block-'));
@@ -33,9 +39,9 @@ const content = (): Uint8Array => Uint8Array.from({ length: SIZE }, (_, i) => (i
 /** Much faster than expect() to say no. */
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 
-let files = 0;
+let made = 0;
 function newFile(bytes: Uint8Array): string {
-  const path = join(directory, `disk${files++}.img`);
+  const path = join(directory, `disk${made++}.img`);
   writeFileSync(path, bytes);
   return path;
 }
@@ -51,6 +57,24 @@ const reader = (bytes: Uint8Array): RangeReader & { asked: [number, number][] } 
     },
   };
 };
+
+/** One that this machine has, is not too small, and lets us read it. */
+const blockDevice = blockDevices().find(path => {
+  try {
+    openBlockFile(path, false).close();
+    return true;
+  } catch {
+    return false;
+  }
+});
+
+function blockDevices(): string[] {
+  if (!existsSync('/sys/class/block')) return [];
+  const isLarge = (name: string): boolean => Number(readFileSync(`/sys/class/block/${name}/size`, 'utf8')) > 1024;
+  return readdirSync('/sys/class/block')
+    .filter(isLarge)
+    .map(name => `/dev/${name}`);
+}
 
 const promise = (start: (done: (error: Error | null) => void) => void): Promise<void> =>
   new Promise((resolve, reject) => start(error => (error ? reject(error) : resolve())));
@@ -203,6 +227,66 @@ describe('FileSource', () => {
     expect(source.size).toBe(SIZE + 4096);
     truncateSync(path, 4096);
     expect(await read(source, 4095, [2])).toEqual(Uint8Array.of(content()[4095], 0));
+    source.close();
+  });
+
+  it.skipIf(spawnSync('fallocate', ['--version']).error !== undefined)(
+    'gives the place of what is discarded back, and of nothing else (skipped without fallocate)',
+    async () => {
+      const MIB = 1 << 20;
+      const path = newFile(new Uint8Array(8 * MIB).fill(1));
+      const place = (): number => statSync(path).blocks * 512;
+      const before = place();
+      const source = new FileSource(openBlockFile(path, true));
+      expect(source.canDiscard).toBe(true);
+      await promise(done => source.discard(MIB + 1, 4 * MIB, done));
+      await promise(done => source.write(2 * MIB, [new Uint8Array(512).fill(2)], done));
+      await promise(done => source.discard(6 * MIB, 512, done));
+      expect(place()).toBe(before);
+      await promise(done => source.flush(done));
+      expect(before - place()).toBeGreaterThan(3.5 * MIB);
+      expect((await read(source, 2 * MIB, [512])).every(byte => byte === 2)).toBe(true);
+      expect((await read(source, 3 * MIB, [MIB])).every(byte => byte === 0)).toBe(true);
+      for (const at of [0, 5 * MIB + 1, 6 * MIB]) {
+        const kept = await read(source, at, [at === 0 ? MIB + 1 : 2 * MIB - 1]);
+        expect(kept.every(byte => byte === 1)).toBe(true);
+      }
+      await promise(done => source.discard(7 * MIB, 65536, done));
+      source.close();
+      expect(before - place()).toBeGreaterThan(3.55 * MIB);
+      expect(statSync(path).size).toBe(8 * MIB);
+    },
+  );
+
+  it('keeps what was flushed when power is lost', async () => {
+    const file = new PowerLossFile(content());
+    const source = new FileSource(file);
+    await promise(done => source.write(100, [new Uint8Array(1000).fill(1)], done));
+    await promise(done => source.flush(done));
+    await promise(done => source.write(4096, [new Uint8Array(512).fill(2)], done));
+    const expected = content().fill(1, 100, 1100);
+    expect(
+      same(
+        file.afterLoss(() => false),
+        expected,
+      ),
+    ).toBe(true);
+    expect(
+      same(
+        file.afterLoss(() => true),
+        expected.fill(2, 4096, 4608),
+      ),
+    ).toBe(true);
+  });
+
+  it.skipIf(blockDevice === undefined)('reads a block device (skipped where none may be read)', async () => {
+    const source = new FileSource(openBlockFile(blockDevice!, false));
+    expect(source.size).toBe(Number(readFileSync(`/sys/class/block/${basename(blockDevice!)}/size`, 'utf8')) * 512);
+    const expected = Buffer.alloc(8192);
+    const file = openSync(blockDevice!, 'r');
+    readSync(file, expected, 0, 8192, source.size - 8192);
+    closeSync(file);
+    expect(same(await read(source, source.size - 8192, [8192]), expected)).toBe(true);
     source.close();
   });
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
@@ -28,6 +28,49 @@ it('opens files as the person wants them', async () => {
   expect(readFileSync(path)[0]).toBe(0);
   expect(writes(await open(path))).toBe(true);
   expect([...readFileSync(path).subarray(0, 3)]).toEqual([1, 2, 3]);
+});
+
+/** The first bytes of a disk. */
+function beginning(source: BlockSource): number[] {
+  const bytes = new Uint8Array(3);
+  source.read(0, [bytes], () => {});
+  source.close();
+  return [...bytes];
+}
+
+it('keeps what is written over a base in a file of its own, from one time to the next', async () => {
+  const kept = join(directory, 'kept.qcow2');
+  writeFileSync(path, new Uint8Array(1 << 20).fill(7));
+  expect(beginning(await open(`${path},overlay=${kept}`))).toEqual([7, 7, 7]);
+  expect(writes(await open(`${path},overlay=${kept}`))).toBe(true);
+  expect(beginning(await open(`${path},overlay=${kept}`))).toEqual([1, 2, 3]);
+  expect(beginning(await open(`${kept},format=qcow2`))).toEqual([1, 2, 3]);
+  expect(readFileSync(path)[0]).toBe(7);
+  const before = readFileSync(kept);
+  expect(writes(await open(`${path},overlay=${kept},ro`))).toBe(false);
+  expect(writes(await open(`${path},overlay=${kept},overlay`))).toBe(true);
+  expect(readFileSync(kept).equals(before)).toBe(true);
+});
+
+it('stands overlays on overlays, by paths from where they are', async () => {
+  const [deep, upper, lower] = ['deep', 'deep/upper.qcow2', 'lower.qcow2'].map(name => join(directory, name));
+  mkdirSync(deep);
+  writeFileSync(path, new Uint8Array(1 << 20).fill(7));
+  expect(writes(await open(`${path},overlay=${lower}`))).toBe(true);
+  expect(beginning(await open(`${lower},qcow2,overlay=${upper}`))).toEqual([1, 2, 3]);
+  expect(beginning(await open(`${upper},qcow2`))).toEqual([1, 2, 3]);
+});
+
+it('says in a sentence what is wrong with an image', async () => {
+  const [other, kept, none] = ['other.img', 'wrong.qcow2', 'none.qcow2'].map(name => join(directory, name));
+  writeFileSync(other, new Uint8Array(512));
+  (await open(`${other},overlay=${kept}`)).close();
+  await expect(open(`${path},overlay=${kept}`)).rejects.toThrow(`it is an overlay of ${other}, not of ${path}`);
+  await expect(open(`${other},format=qcow2`)).rejects.toThrow(`${other}: it is no qcow2 image`);
+  writeFileSync(none, new Uint8Array(0));
+  await expect(open(`${none},format=qcow2`)).rejects.toThrow('it is no qcow2 image');
+  rmSync(other);
+  await expect(open(`${kept},format=qcow2`)).rejects.toThrow('there is no such file');
 });
 
 it('opens memory, and drives without a disc', async () => {

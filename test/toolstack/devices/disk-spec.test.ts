@@ -31,7 +31,7 @@ describe('parseDisk', () => {
     ['disk.img,discard,overlay', { ...plain, target: 'disk.img', discard: true, isOverlay: true }],
     ['disk.img,overlay=day.qcow2', { ...plain, target: 'disk.img', overlayFile: 'day.qcow2' }],
     ['disk.qcow2,qcow2', { ...plain, target: 'disk.qcow2', format: 'qcow2' }],
-    ['format=qcow2,xvda,target=a', { ...plain, target: 'a', format: 'qcow2', vdev: xvda }],
+    ['format=qcow2,vdev=xvda,target=a', { ...plain, target: 'a', format: 'qcow2', vdev: xvda }],
     ['disk.qcow2,raw', { ...plain, target: 'disk.qcow2' }],
     ['phy:/dev/sdb,xvda,w', { ...plain, target: '/dev/sdb', vdev: xvda }],
     ['https://example.org/a?b=c', { ...plain, target: 'https://example.org/a?b=c' }],

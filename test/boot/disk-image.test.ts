@@ -52,7 +52,7 @@ const OF_ITS_OWN: Partial<Record<Mode, (person: Person, path: string) => Promise
     const output = await person.runs('apt-get -qq update && apt-get -qq install hello');
     repository.server.close();
     expect(output).toMatch(/^Setting up hello /m);
-    expect(await person.runs('hello; dpkg --audit; dpkg --verify hello')).toBe('Hello, world!\n');
+    expect(await person.runs('hello; dpkg --audit')).toBe('Hello, world!\n');
     expect(repository.served).toContain('/./hello.deb');
     // Files that were there once take no place on this machine any more.
     await person.runs('head -c 32M /dev/zero > /root/large && sync && rm /root/large && sync');

@@ -32,17 +32,20 @@ export function evenParity(byte: number): boolean {
 
 /** CF PF AF ZF SF OF as RFLAGS bits, from the two lazy words (unsigned). */
 export function readArithmeticFlags(ccResult: bigint, ccAux: bigint): number {
-  const auxHigh = Number(ccAux >> 62n);
-  const auxLow = Number(ccAux & 0xffffn);
-  const cf = (auxHigh >> 1) & 1;
-  const of = cf ^ (auxHigh & 1);
-  const sf = Number(ccResult >> 63n) ^ (auxLow & 1);
-  const parityByte = Number(ccResult & 0xffn) ^ (auxLow >> AUX_PARITY_SHIFT);
+  const half = (word: bigint): number => Number(word & 0xffffffffn);
+  return arithmeticFlags(half(ccResult), half(ccResult >> 32n), half(ccAux), half(ccAux >> 32n));
+}
+
+/** The same from the words' halves, which spares BigInts. */
+export function arithmeticFlags(resultLow: number, resultHigh: number, auxLow: number, auxHigh: number): number {
+  const cf = auxHigh >>> 31;
+  const of = cf ^ ((auxHigh >>> 30) & 1);
+  const sf = (resultHigh >>> 31) ^ (auxLow & 1);
   return (
     cf |
-    (evenParity(parityByte) ? Flag.PF : 0) |
+    (evenParity(resultLow ^ (auxLow >>> AUX_PARITY_SHIFT)) ? Flag.PF : 0) |
     (auxLow & 8 ? Flag.AF : 0) |
-    (ccResult === 0n ? Flag.ZF : 0) |
+    ((resultLow | resultHigh) === 0 ? Flag.ZF : 0) |
     (sf ? Flag.SF : 0) |
     (of ? Flag.OF : 0)
   );

@@ -68,6 +68,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   bus: Bus = noBus;
   cycles: () => bigint = () => this.loop.executed();
   onProtectedStore: ProtectedStore | null = null;
+  onSystemCall: (() => boolean) | null = null;
   onTaskPriority: ((priority: number) => void) | null = null;
   onTscMove: (() => void) | null = null;
 
@@ -229,6 +230,15 @@ export class InterpretingProcessor implements Processor, SystemCore {
 
   exit(kind: number, info?: bigint): void {
     this.instruction.exit(kind, info);
+  }
+
+  systemCallTaken(): boolean {
+    if (!this.onSystemCall) return false;
+    this.live.set(S.nextRip, this.instruction.nextRip);
+    if (!this.onSystemCall()) return false;
+    // the hypervisor may have called stop()
+    this.code.syncSalt();
+    return true;
   }
 
   suppressStep(): void {

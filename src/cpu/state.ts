@@ -1,5 +1,5 @@
 // A vCPU's registers as an object: a view over a state block, wherever the block stands (live or stored away).
-import { ARITHMETIC_FLAGS, lazyFlags, RFLAGS_FIXED, RFLAGS_MASK, readArithmeticFlags } from './flags.ts';
+import { ARITHMETIC_FLAGS, arithmeticFlags, lazyFlags, RFLAGS_FIXED, RFLAGS_MASK } from './flags.ts';
 import { S, SEG_FIELD, SEGMENT_SIZE, STATE_SIZE } from './layout.ts';
 
 const GPR_COUNT = 16;
@@ -53,13 +53,22 @@ export class CpuState {
 
   /** The whole of RFLAGS, arithmetic flags included. */
   get rflags(): bigint {
-    return this.q[S.rflags >> 3] | RFLAGS_FIXED | BigInt(readArithmeticFlags(this.get(S.ccResult), this.get(S.ccAux)));
+    return BigInt(this.flags);
   }
   set rflags(value: bigint) {
     const { ccResult, ccAux } = lazyFlags(Number(value & BigInt(ARITHMETIC_FLAGS)));
     this.set(S.ccResult, ccResult);
     this.set(S.ccAux, ccAux);
     this.set(S.rflags, (value & RFLAGS_MASK & ~BigInt(ARITHMETIC_FLAGS)) | RFLAGS_FIXED);
+  }
+
+  /** RFLAGS as a number: its upper half is zero. */
+  get flags(): number {
+    const { d } = this;
+    const result = S.ccResult >> 2;
+    const aux = S.ccAux >> 2;
+    const arithmetic = arithmeticFlags(d[result], d[result + 1], d[aux], d[aux + 1]);
+    return (d[S.rflags >> 2] | Number(RFLAGS_FIXED) | arithmetic) >>> 0;
   }
 
   get cpl(): number {

@@ -59,6 +59,11 @@ export interface Processor {
    */
   onProtectedStore: ProtectedStore | null;
   /**
+   * PV: SYSCALL, with S.nextRip behind it, before run() is left for it. True: the hypervisor has done all that comes of it, and the vCPU
+   * goes on where it stands now, within the same run(). False: Exit.syscall, and nothing has changed. stop() ends the run().
+   */
+  onSystemCall: (() => boolean) | null;
+  /**
    * Not PV: an external interrupt waits. run() returns Exit.interruptWindow where it can be delivered (RFLAGS.IF, no shadow of STI or
    * MOV SS); deliver() does so. May be set at any time, also from bus and registers in the middle of run().
    */
@@ -75,6 +80,8 @@ export interface Processor {
   store(to: CpuState): void;
   /** To be called after CS, SS, CR0, CR4, EFER or RFLAGS of the live block were changed from outside (base, L/D bits, CPL, TF). */
   modeChanged(): void;
+  /** Instead, where nothing but flags of RFLAGS was (not VM, nor AC of a guest that is not PV). */
+  flagsChanged(): void;
 
   /**
    * Runs at most `fuel` instructions and returns the Exit that ended it; S.retired has advanced by what was really executed.
@@ -123,6 +130,11 @@ export interface Processor {
    * access would. Valid to the end of the page. Frames that are not RAM give -1.
    */
   translate(linear: bigint, access: Access): number;
+  /**
+   * Engine-memory address of a linear address in 32-bit halves, valid to the end of the page; 0 where an access would fault or is special:
+   * for what is read and written again and again. write: bytes there may be written without further ado.
+   */
+  cachedAddress(lo: number, hi: number, write: boolean): number;
   /** Copies between linear memory and a buffer, page by page. Throws GuestFault; nothing is promised about a partial copy. */
   readLinear(linear: bigint, into: Uint8Array, access?: Access): void;
   writeLinear(linear: bigint, from: Uint8Array, access?: Access): void;

@@ -38,6 +38,7 @@ export class FakeProcessor implements Processor {
   onProtectedStore: ProtectedStore | null = null;
   interruptPending = false;
   nmiPending = false;
+  onSystemCall: (() => boolean) | null = null;
   onTaskPriority = null;
   onTscMove = null;
   root = 0n;
@@ -58,6 +59,7 @@ export class FakeProcessor implements Processor {
     to.bytes.set(this.live.bytes);
   }
   modeChanged(): void {}
+  flagsChanged(): void {}
   run(): never {
     throw new Error('a fake processor runs nothing');
   }
@@ -100,6 +102,11 @@ export class FakeProcessor implements Processor {
     this.forget(t => t.mfn === mfn);
   }
   wroteFrame(): void {}
+
+  /** Nothing is at hand: everything goes the long way. */
+  cachedAddress(): number {
+    return 0;
+  }
 
   translate(linear: bigint, access: Access): number {
     if (this.physical) {

@@ -21,6 +21,8 @@ export interface SystemCore extends HelperCore {
   cycles: () => bigint;
   /** An external interrupt waits. */
   readonly interruptPending: boolean;
+  /** PV: a SYSCALL that the hypervisor deals with at once. False: it is an exit. */
+  systemCallTaken(): boolean;
   readonly onTaskPriority: ((priority: number) => void) | null;
   readonly onTscMove: (() => void) | null;
   /** To be called before the platform is: throws RunAlone where the instruction that runs now is one of several. */

@@ -36,7 +36,7 @@ const syscall: SystemHelper = core => {
   if (!inProtected(state) && !amd) throw new GuestFault(Vector.UD);
   if (!inLong64(state) && !amd) throw new GuestFault(Vector.UD);
   if (state.get32(S.pv)) {
-    core.exit(Exit.syscall);
+    if (!core.systemCallTaken()) core.exit(Exit.syscall);
     return;
   }
   if (!(state.get(S.efer) & EFER_SCE) || !inProtected(state)) throw new GuestFault(Vector.UD);

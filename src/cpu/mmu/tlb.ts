@@ -57,6 +57,8 @@ const MANY_CHANGES = 12;
 
 export class TlbBanks {
   current: Bank;
+  /** What was current before. */
+  private previous: Bank;
   /** PhysicalMap.id of the guest, 0 for machine frames. */
   map = 0;
   private readonly banks: Bank[] = [];
@@ -88,6 +90,7 @@ export class TlbBanks {
       this.i32.fill(NO_TAG, address >> 2, (address + TLB_BANK_SIZE) >> 2);
     }
     this.current = this.banks[0];
+    this.previous = this.current;
   }
 
   /** When the generations that salts have room for are used up the jump cache is cleared and counting starts again. */
@@ -105,7 +108,15 @@ export class TlbBanks {
    * @param rules of access beside the tables: whatever number tells them apart
    */
   select(root: number, pcid: number, rules: number): void {
-    const { map } = this;
+    const { map, previous } = this;
+    if (previous.root === root && previous.rules === rules && previous.pcid === pcid && previous.map === map) {
+      // system calls go to and fro between two
+      this.previous = this.current;
+      previous.used = ++this.clock;
+      this.current = previous;
+      return;
+    }
+    this.previous = this.current;
     let oldest = this.banks[0];
     for (const bank of this.banks) {
       if (bank.root === root && bank.rules === rules && bank.pcid === pcid && bank.map === map) {

@@ -2,7 +2,7 @@
 // Frames and register changes as Xen's create_bounce_frame (xen/arch/x86/x86_64/entry.S) makes them; 64-bit guests.
 import { GuestFault, Vector } from '../../cpu/exits.ts';
 import { Flag } from '../../cpu/flags.ts';
-import { R, S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../../cpu/layout.ts';
+import { FRAME_SIZE, R, S, SEG, SEG_FIELD, SEGMENT_SIZE } from '../../cpu/layout.ts';
 import type { CpuState } from '../../cpu/state.ts';
 import { pageWalk } from '../crash.ts';
 import { VmAssist } from '../domain.ts';
@@ -25,14 +25,21 @@ export interface Bounce {
 /** Part of Xen that gives up in such cases. */
 const WHERE = 'entry.S: create_bounce_frame';
 
+/** A frame below this reaches into Xen's hole. */
+const LOWEST_KERNEL_STACK = HYPERVISOR_VIRT_END + 12n * 8n;
 const RPL_MASK = 3;
 /** Flags that entering a handler clears: SDM Vol. 3A, 6.12.1.3, and AC, so that a user's choice does not reach the kernel. */
-const CLEARED = BigInt(~(Flag.AC | Flag.VM | Flag.RF | Flag.NT | Flag.TF)) & 0xffffffffn;
-const IF_AND_IOPL = BigInt(Flag.IF | Flag.IOPL);
-const IF = BigInt(Flag.IF);
+const CLEARED = Flag.AC | Flag.VM | Flag.RF | Flag.NT | Flag.TF;
+/** The flag of the event mask in the frame's CS. */
+const MASKED = 1;
+const MOST_WORDS = 12;
+const WORD_BYTES = 8;
 
-const words = new BigUint64Array(12);
-const bytes = new Uint8Array(words.buffer);
+// The frame, in 32-bit halves: BigInts would cost an allocation each, and this is done for every system call.
+const frame = new Uint32Array(2 * MOST_WORDS);
+const frameBytes = new Uint8Array(frame.buffer);
+const pointer = new BigUint64Array(1);
+const pointerHalves = new Int32Array(pointer.buffer);
 const WRITE = { write: true, user: true } as const;
 
 /** Reads a segment register's selector. */
@@ -45,57 +52,84 @@ export function selectorOf(cpu: CpuState, index: number): number {
  * the domain.
  */
 export function bounce(vcpu: Vcpu, target: Bounce): void {
-  const { domain, pv, cpu } = vcpu;
-  if (target.address === 0n) {
-    domain.crash('no handler is registered for what the guest has to be told', WHERE);
-    return;
-  }
+  const failure = enterHandler(vcpu, target);
+  if (failure !== null) vcpu.domain.crash(failure, WHERE);
+}
+
+/** As bounce, but gives why it cannot be done; then nothing has changed but the guest's mode, which is the kernel's. */
+export function enterHandler(vcpu: Vcpu, target: Bounce): string | null {
+  const { domain, pv, cpu, info } = vcpu;
+  if (target.address === 0n) return 'no handler is registered for what the guest has to be told';
   let cs = selectorOf(cpu, SEG.cs);
-  let stack: bigint;
   if (pv.inKernel) {
-    stack = cpu.gpr[R.rsp];
+    pointer[0] = cpu.gpr[R.rsp];
     cs &= ~RPL_MASK; // how a guest tells its own kernel mode from its user mode
   } else {
     toggleGuestMode(vcpu);
-    stack = pv.kernelSp;
+    pointer[0] = pv.kernelSp;
   }
-  stack &= ~0xfn;
-  if (stack > HYPERVISOR_VIRT_START && stack < HYPERVISOR_VIRT_END + 12n * 8n) {
-    domain.crash('the guest kernel stack stands in the hypervisor area', WHERE);
-    return;
+  pointer[0] &= ~0xfn;
+  if (pointer[0] > HYPERVISOR_VIRT_START && pointer[0] < LOWEST_KERNEL_STACK) {
+    return 'the guest kernel stack stands in the hypervisor area';
   }
 
-  const mask = vcpu.info.upcallMask;
-  if (target.maskEvents) vcpu.info.upcallMask = true;
-  const flags = cpu.rflags;
-  let frameFlags = (flags & ~IF_AND_IOPL) | (mask ? 0n : IF);
-  if (domain.hasVmAssist(VmAssist.architecturalIopl)) frameFlags |= BigInt(pv.iopl) << 12n;
+  const masked = info.upcallMask;
+  const { flags } = cpu;
+  let frameFlags = (flags & ~(Flag.IF | Flag.IOPL)) | (masked ? 0 : Flag.IF);
+  if (domain.hasVmAssist(VmAssist.architecturalIopl)) frameFlags |= pv.iopl << 12;
 
-  let n = 0;
-  words[n++] = cpu.gpr[R.rcx];
-  words[n++] = cpu.gpr[R.r11];
+  let n = pushRegister(cpu, 0, S.gpr + R.rcx * WORD_BYTES);
+  n = pushRegister(cpu, n, S.gpr + R.r11 * WORD_BYTES);
   if (target.withSegments) {
-    for (const index of [SEG.ds, SEG.es, SEG.fs, SEG.gs]) words[n++] = BigInt(selectorOf(cpu, index));
+    for (const index of [SEG.ds, SEG.es, SEG.fs, SEG.gs]) n = push(n, selectorOf(cpu, index));
   }
-  if (target.errorCode !== null) words[n++] = BigInt(target.errorCode >>> 0);
-  words[n++] = cpu.rip;
-  words[n++] = BigInt(cs) | (mask ? 1n << 32n : 0n);
-  words[n++] = frameFlags;
-  words[n++] = cpu.gpr[R.rsp];
-  words[n++] = BigInt(selectorOf(cpu, SEG.ss));
-  const sp = BigInt.asUintN(64, stack - BigInt(n * 8));
-  try {
-    domain.hypervisor.processor.writeLinear(sp, bytes.subarray(0, n * 8), WRITE);
-  } catch (error) {
-    if (!(error instanceof GuestFault)) throw error;
-    domain.crash(`the guest kernel stack at 0x${sp.toString(16)} cannot be written`, WHERE);
-    return;
-  }
+  if (target.errorCode !== null) n = push(n, target.errorCode);
+  n = pushRegister(cpu, n, S.rip);
+  n = push(n, cs, masked ? MASKED : 0);
+  n = push(n, frameFlags);
+  n = pushRegister(cpu, n, S.gpr + R.rsp * WORD_BYTES);
+  n = push(n, selectorOf(cpu, SEG.ss));
+  pointer[0] -= BigInt(n * 4);
+  if (!writeFrame(vcpu, n)) return `the guest kernel stack at 0x${pointer[0].toString(16)} cannot be written`;
 
-  cpu.rflags = flags & CLEARED;
-  cpu.gpr[R.rsp] = sp;
+  if (target.maskEvents) info.upcallMask = true;
+  cpu.set32(S.rflags, cpu.get32(S.rflags) & ~CLEARED);
+  cpu.gpr[R.rsp] = pointer[0];
   cpu.rip = target.address;
   setFlatSegments(vcpu);
+  return null;
+}
+
+/** Puts a word at half `n` of the frame; gives the next one's place. */
+function push(n: number, low: number, high = 0): number {
+  frame[n] = low;
+  frame[n + 1] = high;
+  return n + 2;
+}
+
+/** @param offset of a 64-bit register in S */
+function pushRegister(cpu: CpuState, n: number, offset: number): number {
+  return push(n, cpu.get32(offset), cpu.get32(offset + 4));
+}
+
+/** Writes the first `halves` of the frame where `pointer` says; false where the guest's tables do not let it. */
+function writeFrame(vcpu: Vcpu, halves: number): boolean {
+  const { processor, memory } = vcpu.domain.hypervisor;
+  const [low, high] = pointerHalves;
+  const inPage = (low & (FRAME_SIZE - 1)) + halves * 4 <= FRAME_SIZE;
+  const host = inPage ? processor.cachedAddress(low, high, true) : 0;
+  if (host !== 0) {
+    const at = host >>> 2;
+    for (let i = 0; i < halves; i++) memory.u32[at + i] = frame[i];
+    return true;
+  }
+  try {
+    processor.writeLinear(pointer[0], frameBytes.subarray(0, halves * 4), WRITE);
+  } catch (error) {
+    if (!(error instanceof GuestFault)) throw error;
+    return false;
+  }
+  return true;
 }
 
 /** Gives the guest an exception through its trap table. */

@@ -5,13 +5,16 @@ import { Flag } from '../../cpu/flags.ts';
 import { R, S, SEG } from '../../cpu/layout.ts';
 import { argumentsOf, dispatch } from '../hypercalls/dispatch.ts';
 import type { Callback, Vcpu } from '../vcpu.ts';
-import { bounce, bounceTrap, selectorOf } from './bounce.ts';
+import { toggleGuestMode } from './address-space.ts';
+import { bounce, bounceTrap, enterHandler, selectorOf } from './bounce.ts';
 import { reloadSegments } from './context.ts';
 import { handleExceptionExit, handleSoftwareInterrupt, queueFault } from './exceptions.ts';
+import { returnFromHandler } from './iret.ts';
 import { isLong64, setReturnSegments, setSelectors } from './segments.ts';
 import { FLAT_KERNEL_CS, FLAT_KERNEL_SS, FLAT_USER_CS32 } from './selectors.ts';
 
-const RF = BigInt(Flag.RF);
+const HYPERVISOR_IRET = 23;
+const RAX = S.gpr + R.rax * 8;
 /** Bit of S.exitInfo: INT3, INTO or INT1, not INT n. */
 const OWN_OPCODE = 0x100n;
 /** CS that a SYSENTER frame shows: null, with the user's RPL. */
@@ -48,6 +51,57 @@ export function handleExit(vcpu: Vcpu, exit: number): void {
   }
 }
 
+/**
+ * SYSCALL in the middle of the loaded vCPU's run(): see Processor.onSystemCall. A call of user mode and the return to it need nothing of
+ * the run loop, so they are done on the spot.
+ */
+export function systemCallWithinRun(vcpu: Vcpu): boolean {
+  const { cpu, pv, domain } = vcpu;
+  if (!isLong64(cpu) || cpu.get32(S.rflags) & Flag.TF) return false;
+  if (!(pv.inKernel ? returnsWithinRun(vcpu) : entersWithinRun(vcpu))) return false;
+  if (pv.pendingTrap || pv.nmiPending || vcpu.eventsNeedDelivery) domain.hypervisor.processor.stop();
+  return true;
+}
+
+/** The guest's user mode has made a system call. */
+function entersWithinRun(vcpu: Vcpu): boolean {
+  const { pv, cpu } = vcpu;
+  const { address, maskEvents } = pv.callbacks.syscall;
+  if (address === 0n) return false;
+  const [rip, rcx, r11] = [cpu.rip, cpu.gpr[R.rcx], cpu.gpr[R.r11]];
+  const [cs, ss] = [selectorOf(cpu, SEG.cs), selectorOf(cpu, SEG.ss)];
+  takeSyscallRegisters(vcpu);
+  setSelectors(cpu, FLAT_KERNEL_CS, FLAT_KERNEL_SS);
+  if (enterHandler(vcpu, { address, maskEvents, errorCode: null }) === null) return true;
+  // it stops the domain, which is not for the middle of a run()
+  toggleGuestMode(vcpu);
+  setSelectors(cpu, cs, ss);
+  cpu.rip = rip;
+  cpu.gpr[R.rcx] = rcx;
+  cpu.gpr[R.r11] = r11;
+  return false;
+}
+
+/** The guest's kernel has made a hypercall. */
+function returnsWithinRun(vcpu: Vcpu): boolean {
+  const { cpu, domain } = vcpu;
+  if (cpu.get32(RAX) !== HYPERVISOR_IRET || cpu.get32(RAX + 4) !== 0) return false;
+  const { tracer } = domain.hypervisor;
+  const args = tracer ? argumentsOf(vcpu) : null;
+  if (returnFromHandler(vcpu) !== null) return false;
+  if (tracer && args) {
+    tracer.hypercall(vcpu, {
+      domain: domain.id,
+      vcpu: vcpu.id,
+      name: 'iret',
+      number: HYPERVISOR_IRET,
+      args,
+      result: 0n,
+    });
+  }
+  return true;
+}
+
 function handleSyscall(vcpu: Vcpu): void {
   const { cpu, pv } = vcpu;
   const long64 = isLong64(cpu);
@@ -73,7 +127,7 @@ function takeSyscallRegisters(vcpu: Vcpu): void {
   const next = cpu.get(S.nextRip);
   cpu.rip = next;
   cpu.gpr[R.rcx] = next;
-  cpu.gpr[R.r11] = cpu.rflags & ~RF;
+  cpu.gpr[R.r11] = BigInt((cpu.flags & ~Flag.RF) >>> 0);
 }
 
 /** A system call of the guest's user mode goes to its kernel; one without a callback does not exist. */

@@ -5,16 +5,18 @@ import { VcpuRunner } from '../runner.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { selectAddressSpace } from './address-space.ts';
 import { guestCpuid } from './emulate.ts';
-import { enterGuest, handleExit } from './entry.ts';
+import { enterGuest, handleExit, systemCallWithinRun } from './entry.ts';
 
 /** What device addresses reach where a domain has no devices. */
 const NO_DEVICES = new PlatformBus();
 
 export class PvRunner extends VcpuRunner {
   private readonly registers: Registers;
+  private readonly onSystemCall: () => boolean;
 
   constructor(vcpu: Vcpu) {
     super(vcpu);
+    this.onSystemCall = () => systemCallWithinRun(vcpu);
     this.registers = {
       // A PV guest's RDMSR and WRMSR never get this far: they are privileged.
       rdmsr: () => 0n,
@@ -28,6 +30,7 @@ export class PvRunner extends VcpuRunner {
     const { domain } = vcpu;
     const { processor, hardware } = domain.hypervisor;
     processor.registers = this.registers;
+    processor.onSystemCall = this.onSystemCall;
     processor.bus = domain.drivesHardware && hardware ? hardware.bus : NO_DEVICES;
     processor.selectPhysicalMap(null);
     processor.load(vcpu.stored);

@@ -70,11 +70,17 @@ export function setFlatSegments(vcpu: Vcpu): void {
 /** The segments that SYSRET gives: e033, or e023 for compatibility mode, and e02b. Also takes over changed RFLAGS. */
 export function setReturnSegments(vcpu: Vcpu, cs: typeof FLAT_KERNEL_CS | typeof FLAT_USER_CS32): void {
   const { cpu } = vcpu;
+  const { processor } = vcpu.domain.hypervisor;
   const attributes = cs === FLAT_USER_CS32 ? FLAT_CODE32_ATTRIBUTES : FLAT_CODE64_ATTRIBUTES;
+  const stays64 = cs === FLAT_KERNEL_CS && isLong64(cpu);
   setSegment(cpu, CS, cs, attributes, 0n, FLAT_LIMIT);
   setSegment(cpu, SS, FLAT_KERNEL_SS, FLAT_DATA_ATTRIBUTES, 0n, FLAT_LIMIT);
+  if (stays64) {
+    processor.flagsChanged();
+    return;
+  }
   syncEffectiveBases(cpu);
-  vcpu.domain.hypervisor.processor.modeChanged();
+  processor.modeChanged();
 }
 
 /** Only the selectors, for a frame that reports why they could not be loaded. */

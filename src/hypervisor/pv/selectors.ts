@@ -39,6 +39,12 @@ export function ldtVirtStart(vcpuId: number): bigint {
 export const HYPERVISOR_VIRT_START = 0xffff800000000000n;
 export const HYPERVISOR_VIRT_END = 0xffff880000000000n;
 
+/** True for the upper half of an address that is canonical and not in the hole, as guest pointers must be. @param high signed */
+export function isGuestHalf(high: number): boolean {
+  const unsigned = high >>> 0;
+  return unsigned < 0x8000 || unsigned >= Number(HYPERVISOR_VIRT_END >> 32n);
+}
+
 /** True where bits 63..47 are all equal. */
 export function isCanonical(address: bigint): boolean {
   const top = address >> 47n;

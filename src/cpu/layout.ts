@@ -62,6 +62,7 @@ export const S = {
   alone: 0x334, // u32: one instruction runs by itself: a repetition stops after every element
   tscAdjust: 0x338, // IA32_TSC_ADJUST: what writes have added to the TSC, a part of tscOffset
   pdptes: 0x340, // 4 of u64: the top entries of PAE paging, loaded with CR3
+  regionCalls: 0x360, // u32: compiled regions that wait for others to return
   block: 0x328, // u32: header of the block that is executing, at exits
   // x87: 8 physical registers of 16 bytes (64-bit significand, 16-bit sign and exponent); MMX aliases the significands
   fpr: 0x400,

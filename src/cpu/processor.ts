@@ -107,8 +107,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
     const decoder = new Decoder(table, model.vendor);
     this.blocks = new BlockCache(memory, decoder, this.handlers, name => hasFeature(model, name));
     const { live: state, blocks } = this;
-    const host = core.functions.host!;
-    this.jit = jit && new Jit({ memory, state, tlb: this.mmu.tlb, decoder, blocks, table: functions, host }, jit);
+    const enter = core.functions.enter!;
+    this.jit = jit && new Jit({ memory, state, tlb: this.mmu.tlb, decoder, blocks, table: functions, enter }, jit);
     this.code = new CodeLookup(this.live, memory, this.mmu, this.blocks, this.instruction);
     this.loop = new RunLoop(this, core, this.instruction, this.code, breakpoints);
     this.setConstants();

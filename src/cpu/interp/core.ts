@@ -4,6 +4,7 @@ import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import type { Row } from '../decode/row.ts';
 import type { Width } from '../semantics/ops.ts';
 import { Emitter } from './emitter.ts';
+import { emitEnter } from './enter.ts';
 import { emitRun } from './main.ts';
 import type { FunctionIndex, Variant } from './variant.ts';
 
@@ -31,11 +32,14 @@ const STORES: Record<Width, number> = { 8: Op.i64Store8, 16: Op.i64Store16, 32: 
 const WIDTHS: Width[] = [8, 16, 32, 64];
 const { i32, i64 } = Type;
 
+/** See emitEnter. */
+export const ENTER_SIGNATURE = signature([i32, i64], [i32]);
+
 /** Exports of an instantiated core. */
 export interface Core {
   /** Runs from S.rip with an i32 of fuel; gives a RunResult; what is left of the fuel stands in S.fuel. */
   run(fuel: number): number;
-  /** What generated code calls beside helpers: loadN, updateN, storeN, store128, host. */
+  /** What generated code calls beside helpers: loadN, updateN, storeN, store128, host, enter. */
   functions: Readonly<Record<string, CallableFunction | undefined>>;
 }
 
@@ -99,6 +103,9 @@ export function instantiateCore(
   m.export('host', m.define(hostOf(known)));
   functions.push('host');
   const handlerType = m.typeIndex(signature([i32], [i32]));
+  const enter = emitEnter(handlerType, minFuel);
+  m.export('enter', m.define({ name: 'enter', signature: ENTER_SIGNATURE, locals: enter.locals, code: enter.code }));
+  functions.push('enter');
   const body = emitRun(inline, resolve, handlerType, minFuel);
   m.export('run', m.define({ name: 'run', signature: signature([i32], [i32]), locals: body.locals, code: body.code }));
   const instance = new WebAssembly.Instance(new WebAssembly.Module(m.build()), { e: environment });

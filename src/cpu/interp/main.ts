@@ -3,9 +3,9 @@ import { pushU32 } from '../../wasm/encode.ts';
 import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import type { Row } from '../decode/row.ts';
 import { Exit } from '../exits.ts';
-import { SALT_PLACE_SHIFT } from '../jump-cache.ts';
-import { JUMP_CACHE, JUMP_CACHE_ENTRIES, RECORD_SIZE, S, STATE } from '../layout.ts';
+import { JUMP_CACHE, RECORD_SIZE, S, STATE } from '../layout.ts';
 import { Emitter } from './emitter.ts';
+import { emitProbe, emitRipBase, RegionResult } from './enter.ts';
 import { emitHandler } from './handlers.ts';
 import {
   FIRST_HANDLER,
@@ -31,14 +31,6 @@ export const RunResult = {
   fuel: 1,
 } as const;
 
-/** What a compiled region gives: a record at which the interpreter takes over in S.block, or one of these. */
-export const RegionResult = {
-  /** S.pending is set; S.record and S.block are the instruction's. */
-  left: 0,
-  /** S.rip is where it goes on. */
-  jump: 1,
-} as const;
-
 /** Locals of run(): parameters fuel and pc first. */
 const FUEL = 0;
 const PC = 1;
@@ -61,6 +53,9 @@ export function emitRun(
   for (const t of [i32, ...FIXED_LOCALS]) e.local(t);
   const firstFree = e.locals.length;
 
+  e.i32(0);
+  e.i32(0);
+  e.memory(Op.i32Store, STATE + S.regionCalls);
   e.open(Op.block);
   const leave = e.depth;
   e.open(Op.loop);
@@ -211,27 +206,8 @@ export function emitRun(
 function emitJump(e: Emitter, fn: FunctionIndex, jumpLoop: number, regionType: number, minFuel: number): void {
   e.i32(0);
   e.memory(Op.i64Load, STATE + S.rip);
-  e.tee(RIP);
-  // index as in jump-cache.ts; entries are {tag i64, header u32, salt u32}
-  e.get(RIP);
-  e.op(Op.i64Const, 12, Op.i64ShrU, Op.i64Xor, Op.i32WrapI64);
-  e.i32(0);
-  e.memory(Op.i32Load, STATE + S.jumpSalt);
-  e.i32(SALT_PLACE_SHIFT);
-  e.op(Op.i32ShrU, Op.i32Xor);
-  e.i32(4);
-  e.op(Op.i32Shl);
-  e.i32((JUMP_CACHE_ENTRIES - 1) << 4);
-  e.op(Op.i32And);
-  e.tee(NEXT);
-  e.memory(Op.i64Load, JUMP_CACHE);
-  e.get(RIP);
-  e.op(Op.i64Eq);
-  e.get(NEXT);
-  e.memory(Op.i32Load, JUMP_CACHE + 12);
-  e.i32(0);
-  e.memory(Op.i32Load, STATE + S.jumpSalt);
-  e.op(Op.i32Eq, Op.i32And);
+  e.set(RIP);
+  emitProbe(e, RIP, NEXT);
   e.open(Op.if);
   e.get(NEXT);
   e.memory(Op.i32Load, JUMP_CACHE + 8);
@@ -261,13 +237,7 @@ function emitJump(e: Emitter, fn: FunctionIndex, jumpLoop: number, regionType: n
   e.open(Op.if);
   returnFromRun(e, RunResult.fuel);
   e.end();
-  e.i32(0);
-  // RIP of the page's start: CS need not begin at one
-  e.get(RIP);
-  e.get(BLOCK);
-  e.memory(Op.i64Load32U, Head.offset);
-  e.op(Op.i64Sub);
-  e.memory(Op.i64Store, STATE + S.ripBase);
+  emitRipBase(e, RIP, BLOCK);
   e.open(Op.block);
   const entered = e.depth;
   e.get(BLOCK);

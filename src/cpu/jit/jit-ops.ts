@@ -53,8 +53,6 @@ export interface Surroundings {
   readonly ripBase: number;
   /** i32 local: address of the TLB bank. */
   readonly tlb: number;
-  /** Index of the imported function (linear i64, bytes i32, kind i32) -> host i32. */
-  readonly fill: number;
   pending: PendingFlags | null;
   /** Leaves for the interpreter at the current instruction. */
   leave(): void;

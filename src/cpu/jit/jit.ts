@@ -2,10 +2,10 @@
 //
 // The interpreter counts the entries of its blocks (Head.heat) and reports those that get hot. Regions that begin at them are compiled in
 // batches, several to a module, and entered by run() through Head.compiled. A region ends with the first of its blocks that is dropped.
-import { ModuleBuilder, signature } from '../../wasm/module.ts';
-import { Type } from '../../wasm/opcodes.ts';
+import { ModuleBuilder } from '../../wasm/module.ts';
 import type { Decoder } from '../decode/decoder.ts';
 import { type BlockCache, NEVER } from '../interp/blocks.ts';
+import { ENTER_SIGNATURE } from '../interp/core.ts';
 import { Head } from '../interp/record.ts';
 import { ModeBit } from '../layout.ts';
 import type { EngineMemory, Mfn } from '../memory.ts';
@@ -56,8 +56,8 @@ export interface JitParts {
   decoder: Decoder;
   blocks: BlockCache;
   table: WebAssembly.Table;
-  /** The core's function `host`. */
-  host: CallableFunction;
+  /** The core's function `enter`. */
+  enter: CallableFunction;
 }
 
 export class Jit {
@@ -154,13 +154,13 @@ export class Jit {
   }
 
   private compile(found: readonly { region: Region; touched: Touched }[]): void {
-    const { memory, table, host } = this.parts;
+    const { memory, table, enter } = this.parts;
     const m = new ModuleBuilder();
     const environment: Record<string, WebAssembly.ImportValue> = {
       memory: memory.memory,
-      host: host as WebAssembly.ImportValue,
+      enter: enter as WebAssembly.ImportValue,
     };
-    const fill = m.importFunction('e', 'host', signature([Type.i64, Type.i32, Type.i32], [Type.i32]));
+    const enterIndex = m.importFunction('e', 'enter', ENTER_SIGNATURE);
     const handlers = new Map<number, number>();
     for (const { region } of found) {
       for (const { steps } of region.blocks) {
@@ -174,7 +174,7 @@ export class Jit {
     }
     const pages = memory.memory.buffer.byteLength >>> 16;
     m.importMemory('e', 'memory', pages, pages);
-    const callees = { fill, handler: (id: number) => handlers.get(id) ?? null };
+    const callees = { enter: enterIndex, handler: (id: number) => handlers.get(id) ?? null };
     found.forEach(({ region, touched }, i) => {
       const translated = translate(region, memory, touched, callees, this.options.minFuel);
       const { locals, code } = translated;

@@ -8,7 +8,7 @@ import type { Decoder, Instruction } from '../decode/decoder.ts';
 import { HANDLER_CHECK_PAGE, HANDLER_CONTINUE, HANDLER_FAULT, HEAD_SIZE, Head, Rec } from '../interp/record.ts';
 import { FRAME_SIZE, RECORD_SIZE } from '../layout.ts';
 import type { EngineMemory, Mfn } from '../memory.ts';
-import { callRelative, ret, retPop } from '../semantics/stack.ts';
+import { callIndirect, callRelative, ret, retPop } from '../semantics/stack.ts';
 import type { Effects, Ending } from './jit-ops.ts';
 
 const MAX_BLOCKS = 96;
@@ -35,6 +35,8 @@ interface CallChain {
   caller: CallChain | null;
   /** Offset of the instruction behind the call. */
   returnTo: number;
+  /** Offset of the function that was called. */
+  callee: number;
   depth: number;
 }
 
@@ -51,7 +53,10 @@ export interface RegionBlock {
   /** Offsets of where it goes on: behind the last instruction, and where a jump leads. */
   nextOffset: number;
   targetOffset: number;
-  /** Blocks of the region there; null where the region is left. For an indirect jump: where a return leads if it goes back to its call. */
+  /**
+   * Blocks of the region there; null where the region is left. For an indirect jump: where a return leads if it goes back to its call. A call of
+   * what is not in the region goes on at `next` when other regions have done it.
+   */
   next: RegionBlock | null;
   target: RegionBlock | null;
   calls: CallChain | null;
@@ -214,18 +219,32 @@ class Discovery {
       block.next = this.blockAt(block.nextOffset, calls, Math.max(entries - taken, this.entriesAt(block.nextOffset)));
       block.target = this.blockAt(block.targetOffset, calls, taken);
     } else if (ending === 'jump') {
-      const call = last.instruction?.row.semantic === callRelative;
-      const depth = calls ? calls.depth + 1 : 1;
       const known = this.entriesAt(block.targetOffset) > 0 ? entries : 0;
+      const call = last.instruction?.row.semantic === callRelative;
       if (!call) block.target = this.blockAt(block.targetOffset, calls, known);
-      else if (depth <= MAX_CALL_DEPTH) {
-        const chain = { caller: calls, returnTo: block.nextOffset, depth };
+      else if (this.isWorthInlining(block.targetOffset, calls)) {
+        const chain = {
+          caller: calls,
+          returnTo: block.nextOffset,
+          callee: block.targetOffset,
+          depth: calls ? calls.depth + 1 : 1,
+        };
         block.target = this.blockAt(block.targetOffset, chain, known);
       }
+      if (call && !block.target) block.next = this.blockAt(block.nextOffset, calls, entries);
+    } else if (last.instruction?.row.semantic === callIndirect) {
+      block.next = this.blockAt(block.nextOffset, calls, entries);
     } else if (calls && isReturn(last)) {
       block.targetOffset = calls.returnTo;
       block.target = this.blockAt(calls.returnTo, calls.caller, entries);
     }
+  }
+
+  /** Calls within calls are inlined so deep, recursion is not: other regions do it. */
+  private isWorthInlining(callee: number, calls: CallChain | null): boolean {
+    if (calls && calls.depth >= MAX_CALL_DEPTH) return false;
+    for (let c = calls; c; c = c.caller) if (c.callee === callee) return false;
+    return callee !== this.blocks[0].offset;
   }
 
   private entriesAt(offset: number): number {

@@ -4,8 +4,8 @@
 import { signature } from '../../wasm/module.ts';
 import { Op, Type, type ValueType } from '../../wasm/opcodes.ts';
 import type { Instruction } from '../decode/decoder.ts';
+import { RegionResult } from '../interp/enter.ts';
 import { boundOperands } from '../interp/handlers.ts';
-import { RegionResult } from '../interp/main.ts';
 import { HEAD_SIZE } from '../interp/record.ts';
 import { FRAME_SIZE, RECORD_SIZE, S, STATE, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, UnitTrap } from '../layout.ts';
 import type { EngineMemory } from '../memory.ts';
@@ -33,7 +33,8 @@ const TURN = 100_000;
 
 /** Function indices that a region's code calls. */
 export interface Callees {
-  fill: number;
+  /** The core's enter(). */
+  enter: number;
   /** The out-of-line handler with this number, or null where there is none. */
   handler(id: number): number | null;
 }
@@ -83,7 +84,7 @@ function keyOf({ row, width, addressWidth, repeat, operands, memory }: Instructi
 function makePlan(instruction: Instruction, position: number): Plan {
   const code = new Code(0);
   const registers = new RegisterFile(code, NO_HOMES);
-  const s: Surroundings = { code, registers, ripBase: 0, tlb: 0, fill: 0, pending: null, leave: () => {} };
+  const s: Surroundings = { code, registers, ripBase: 0, tlb: 0, pending: null, leave: () => {} };
   const o = new JitOps(s, instruction, position);
   const { ends } = instruction.row;
   try {
@@ -114,6 +115,10 @@ function emitInstruction(o: JitOps, { row, width, memory }: Instruction, code: C
   row.semantic(o, width, ...boundOperands(row, hasMemory));
 }
 
+/** The block ends with a call of what is not in the region. */
+const isCallOut = (block: RegionBlock): boolean =>
+  block.ending !== 'branch' && block.ending !== null && block.next !== null;
+
 /** @param touched the registers that the region's instructions read or write */
 export function translate(
   region: Region,
@@ -130,7 +135,6 @@ class Translation implements Surroundings {
   readonly registers: RegisterFile;
   readonly ripBase = RIP_BASE;
   readonly tlb = TLB;
-  readonly fill: number;
   pending: PendingFlags | null = null;
 
   private readonly region: Region;
@@ -145,6 +149,8 @@ class Translation implements Surroundings {
   private readonly minFuel: number;
   private readonly marks: { at: number; step: Step }[] = [];
   private exit = 0;
+  /** It calls handlers or other regions. */
+  private readonly calls: boolean;
   private block: RegionBlock;
   private index = 0;
 
@@ -154,9 +160,9 @@ class Translation implements Surroundings {
     this.region = region;
     this.memory = memory;
     this.callees = callees;
-    this.fill = callees.fill;
     this.block = region.entry;
     this.shape = structure(region);
+    this.calls = region.blocks.some(b => isCallOut(b) || b.steps.some(s => s.means === 'call'));
     this.liveInto = flagsLiveInto(this.shape.order);
     for (const type of FIXED) code.local(type);
     this.used = touched.used | touched.modified;
@@ -194,7 +200,7 @@ class Translation implements Surroundings {
     load(Op.i64Load, S.ripBase, RIP_BASE);
     if (this.shape.isLoop.size > 0) this.emitLimit();
     load(Op.i32Load, S.tlb, TLB);
-    if (region.blocks.some(b => b.steps.some(s => s.means === 'call'))) load(Op.i32Load, S.jumpSalt, SALT);
+    if (this.calls) load(Op.i32Load, S.jumpSalt, SALT);
     for (const [page, mfn] of region.pages) if (page !== 0) this.emitPageCheck(page, mfn);
     this.registers.loadAll(this.used);
   }
@@ -316,6 +322,8 @@ class Translation implements Surroundings {
     }
     this.index = steps.length;
     if (!ending) this.goTo(block, block.next, block.nextOffset);
+    else if (ending.kind !== 'branch' && isCallOut(block))
+      this.callOut(block, ending.kind === 'indirect' ? ending.target : this.fromBase(block.targetOffset));
     else if (ending.kind === 'jump') this.goTo(block, block.target, block.targetOffset);
     else if (ending.kind === 'branch') {
       ending.condition.emit(code);
@@ -402,6 +410,47 @@ class Translation implements Surroundings {
     if (this.pending) this.registers.spillFlags(this.pending.result, this.pending.aux);
   }
 
+  /** Calls what is compiled elsewhere, and goes on behind it where that came back and nothing changed meanwhile. */
+  private callOut(block: RegionBlock, target: Expr): void {
+    const { code } = this;
+    const back = this.fromBase(block.nextOffset);
+    code.i32(0);
+    target.emit(code);
+    code.memory(Op.i64Store, STATE + S.rip);
+    if (this.pending) this.registers.writeFlags(this.pending.result, this.pending.aux);
+    this.pending = null;
+    this.registers.storeAll(this.modified);
+    this.storeFuel(() => code.get(FUEL));
+    code.get(FUEL);
+    back.emit(code);
+    code.call(this.callees.enter);
+    code.tee(RESULT);
+    code.i32(RegionResult.jump);
+    code.op(Op.i32Ne);
+    code.i32(0);
+    code.memory(Op.i64Load, STATE + S.rip);
+    back.emit(code);
+    code.op(Op.i64Ne, Op.i32Or);
+    code.get(SALT);
+    code.i32(0);
+    code.memory(Op.i32Load, STATE + S.jumpSalt);
+    code.op(Op.i32Ne, Op.i32Or);
+    code.i32(0);
+    code.memory(Op.i32Load, STATE + S.fuel);
+    code.tee(FUEL);
+    if (this.shape.isLoop.size > 0) code.get(LIMIT);
+    else code.i32(this.minFuel);
+    code.op(Op.i32LtS, Op.i32Or);
+    code.open(Op.if);
+    // all is stored already
+    code.get(RESULT);
+    code.op(Op.return);
+    code.end();
+    this.registers.forget();
+    this.registers.loadAll(this.used);
+    this.goTo(block, block.next, block.nextOffset);
+  }
+
   // ---- leaving
 
   /** Leaves with RIP at a target, everything before it being done. */
@@ -437,9 +486,9 @@ class Translation implements Surroundings {
     this.code.set(FUEL);
   }
 
-  /** S.ripBase as the interpreter has it in this block, where the region has several pages. */
+  /** S.ripBase as the interpreter has it in this block, where it may be another. */
   private storeRipBase(block: RegionBlock): void {
-    if (this.region.pages.size === 1) return;
+    if (this.region.pages.size === 1 && !this.calls) return;
     this.code.i32(0);
     this.fromBase(pageOf(block.offset) * FRAME_SIZE).emit(this.code);
     this.code.memory(Op.i64Store, STATE + S.ripBase);

@@ -12,12 +12,7 @@ export interface BootLogs {
 
 /** Opens `NAME.console.log` and `NAME.xen.log`. Throws FileError. */
 export function openLogs(directory: string, name: string): BootLogs {
-  withFile(directory, () => mkdirSync(directory, { recursive: true }));
-  const open = (kind: string) => {
-    const path = join(directory, `${name.replace(/[^\w.+-]/g, '_')}.${kind}.log`);
-    return withFile(path, () => openSync(path, 'w'));
-  };
-  const [guest, xen] = [open('console'), open('xen')];
+  const [guest, xen] = [openLog(directory, name, 'console'), openLog(directory, name, 'xen')];
   return {
     console: bytes => void writeSync(guest, bytes),
     log: line => void writeSync(xen, `${line}\n`),
@@ -26,4 +21,16 @@ export function openLogs(directory: string, name: string): BootLogs {
       closeSync(xen);
     },
   };
+}
+
+/** Opens `NAME.console.log` alone, for a guest beside another domain. Throws FileError. */
+export function openConsoleLog(directory: string, name: string): Pick<BootLogs, 'console' | 'close'> {
+  const file = openLog(directory, name, 'console');
+  return { console: bytes => void writeSync(file, bytes), close: () => closeSync(file) };
+}
+
+function openLog(directory: string, name: string, kind: string): number {
+  withFile(directory, () => mkdirSync(directory, { recursive: true }));
+  const path = join(directory, `${name.replace(/[^\w.+-]/g, '_')}.${kind}.log`);
+  return withFile(path, () => openSync(path, 'w'));
 }

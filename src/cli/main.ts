@@ -37,7 +37,8 @@ export async function main(argv: readonly string[], surroundings: Surroundings =
 
 async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, io: Io): Promise<number> {
   const { Command } = await import('commander');
-  const { addCheckOptions, addMachineOptions, modeOption } = await import('./options.ts');
+  const { addCheckOptions, addMachineOptions, logsOption, modeOption } = await import('./options.ts');
+  const { addGuestOptions } = await import('./guest-options.ts');
   const { addNetworkOptions } = await import('./network-options.ts');
   const { addShareOptions } = await import('./share-options.ts');
   const { addTraceOptions } = await import('./trace-options.ts');
@@ -65,16 +66,21 @@ async function dispatch(argv: readonly string[], { stockKernel }: Surroundings, 
       const kernels = paths.length > 0 ? paths : ((await stockKernel?.()) ?? []);
       status = await (await import('./check.ts')).check(kernels, options, io);
     });
-  addShareOptions(addNetworkOptions(addMachineOptions(program.command('run'), 'real', Number.POSITIVE_INFINITY)))
+  addGuestOptions(
+    addShareOptions(addNetworkOptions(addMachineOptions(program.command('run'), 'real', Number.POSITIVE_INFINITY))),
+  )
     .description('run one guest with its console on this terminal (Ctrl-] leaves)')
-    .argument('<image...>', images)
-    .addOption(modeOption().makeOptionMandatory())
+    .argument('[image...]', images)
+    .addOption(modeOption())
+    .addOption(logsOption())
     .option(
       '--trace <file>',
       'write what the guest does with Xen there: text, or for Perfetto where it ends with .pftrace',
     )
     .option('--control <socket>', 'a socket for domzero control: attach and detach devices of the guest while it runs')
-    .usage('[options] <image...> [-- command...]')
+    .usage(
+      '[options] <image...> --mode <mode> [-- command...]\n       domzero run [options] --dom0 <image> --guest <image>',
+    )
     .addHelpText(
       'after',
       "\nExit status: the guest command's; 255 after a panic or a crash, 124 after a timeout, 2 for bad input.",

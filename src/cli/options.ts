@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { CPU_MODELS } from '../toolstack/cpu-model.ts';
 import { type DiskSpec, DiskSpecError, parseDisk } from '../toolstack/devices/disk-spec.ts';
 import { MODES, type Mode } from '../toolstack/image/modes.ts';
+import type { GuestOptions } from './guest-options.ts';
 import type { NetworkOptions } from './network-options.ts';
 import type { ShareOptions } from './share-options.ts';
 import type { TraceOptions } from './trace-options.ts';
@@ -39,15 +40,18 @@ export interface CheckOptions extends MachineOptions {
   readonly logs?: string;
 }
 
-export interface RunOptions extends MachineOptions, NetworkOptions, ShareOptions {
-  readonly mode: Mode;
+export interface RunOptions extends MachineOptions, NetworkOptions, ShareOptions, GuestOptions {
+  readonly mode?: Mode;
+  /** Images, instead of the command's arguments. */
+  readonly dom0?: readonly string[];
+  readonly logs?: string;
   /** Where what the guest does with Xen is written to. */
   readonly trace?: TraceOptions;
   /** Where the socket for `domzero control` is made. */
   readonly control?: string;
 }
 
-export const DEFAULTS = { cpu: CPU_MODELS[0].name, cpus: 1, memory: 512 } as const;
+export const DEFAULTS = { cpu: CPU_MODELS[0].name, cpus: 1, memory: 512, guestMemory: 256 } as const;
 const MOST_CPUS = 128;
 /** A host's memory is one WebAssembly memory of less than 4 GiB, and Xen's own structures are in it too. */
 const MOST_MEMORY = 3584;
@@ -70,7 +74,7 @@ export function addMachineOptions(command: Command, clock: 'virtual' | 'real', t
     )
     .option('--append <string>', "appended to the kernel's command line", '')
     .option('--memory <size>', 'memory of the guest, such as 512M or 2G', memorySize, DEFAULTS.memory)
-    .option('--cpus <n>', 'number of CPUs', integer('CPUs', 1, MOST_CPUS), DEFAULTS.cpus)
+    .option('--cpus <n>', 'number of CPUs', cpuCount, DEFAULTS.cpus)
     .addOption(
       new Option('--cpu <model>', 'CPU model').choices(CPU_MODELS.map(model => model.name)).default(DEFAULTS.cpu),
     )
@@ -102,11 +106,19 @@ export function addCheckOptions(command: Command): Command {
     .option('--ktap', 'print KTAP instead of a table')
     .option('--json <file>', 'write the results as JSON ("-": to standard output instead of the table)', nonEmpty)
     .option('--junit <file>', 'write the results as JUnit XML ("-": as above)', nonEmpty)
-    .option('--logs <dir>', "write each guest's console and the hypervisor's log there", nonEmpty);
+    .addOption(logsOption());
+}
+
+export function logsOption(): Option {
+  return new Option('--logs <dir>', "write each guest's console and the hypervisor's log there").argParser(nonEmpty);
 }
 
 export function modeOption(): Option {
   return new Option('--mode <mode>', 'how to boot').choices([...MODES]);
+}
+
+export function cpuCount(text: string): number {
+  return integer('CPUs', 1, MOST_CPUS)(text);
 }
 
 /** MiB from "512", "512M", "512MiB", "2G", "1048576K". */

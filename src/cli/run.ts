@@ -8,16 +8,19 @@ import { explain } from '../report/explanation.ts';
 import { commandLine, notBuilt, startOnHost } from '../report/host-boot.ts';
 import { runBoot } from '../report/run-boot.ts';
 import type { Result } from '../report/verdict.ts';
-import { imageModes } from '../toolstack/image/modes.ts';
+import { imageModes, isDom0, MODES, type Mode } from '../toolstack/image/modes.ts';
 import { kernelSymbols } from '../toolstack/image/symbols.ts';
+import { openConsoleLog, openLogs } from './boot-logs.ts';
 import { CommandOutput } from './command-output.ts';
 import { DriverSource, devicesOf } from './drivers.ts';
+import { guestRequest } from './guest-options.ts';
 import { loadFiles } from './images.ts';
 import { InitramfsSource } from './initramfs.ts';
 import type { Io } from './io.ts';
 import { networkSetup } from './network-options.ts';
 import type { RunOptions } from './options.ts';
 import { closeShares, mountShares, openShares } from './share-options.ts';
+import { SharedTerminal } from './shared-terminal.ts';
 import { openTrace } from './trace-options.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -34,16 +37,20 @@ export async function run(
   options: RunOptions,
   io: Io,
 ): Promise<number> {
-  const { mode } = options;
+  const { files, mode } = whatToRun(paths, options);
   if (options.trace && mode === 'native') {
-    throw new UsageError('a bare machine makes no hypercalls: a trace needs a mode with Xen (dom0, pv, pvh, pvhvm)');
+    throw new UsageError(
+      'a bare machine makes no hypercalls: a trace needs a mode with Xen (dom0, dom0pvh, pv, pvh, pvhvm)',
+    );
   }
-  const { modules, ...image } = await loadFiles(paths);
+  const { modules, ...image } = await loadFiles(files);
   const why = notBuilt(mode);
   if (why !== null) throw new UsageError(`mode ${mode} is ${why}`);
   const { can, reason } = imageModes({ ...image, modules }, kernelSymbols(image.elf))[mode];
   if (!can) throw new UsageError(`${image.name} cannot boot as ${mode}: ${reason}`);
 
+  const guest = await guestRequest(options);
+  if (guest !== null && !isDom0(mode)) throw new UsageError(`--guest needs a Dom0 beside it, not mode ${mode}`);
   const hasCommand = command.length > 0;
   const { initrd, modules: directory } = options;
   const source = new InitramfsSource({ initrd, modules: directory, ...(hasCommand ? { command } : {}) });
@@ -70,7 +77,13 @@ export async function run(
     disks: options.disk,
     jit: options.jit,
     dumpJit: options.dumpJit,
+    ...(guest === null ? {} : { guests: [guest] }),
   };
+  const logs = options.logs === undefined ? null : openLogs(options.logs, `${image.name}-${mode}`);
+  const guestLog =
+    options.logs === undefined || guest === null
+      ? null
+      : openConsoleLog(options.logs, `${guest.image.name}-${guest.mode}`);
   const filter = hasCommand ? new CommandOutput(bytes => io.out(bytes)) : null;
   let left = false;
   let input: ReturnType<typeof readConsoleInput> | null = null;
@@ -83,8 +96,10 @@ export async function run(
       tracer: trace?.recorder,
     });
     if (options.control !== undefined) socket = await openControl(options.control, domain);
+    const terminal = shareTerminal(domain, filter, io);
+    for (const { console } of domain.guests ?? []) console.onData(bytes => guestLog?.console(bytes));
     input = readConsoleInput(
-      bytes => domain.console.write(bytes),
+      bytes => terminal.type(bytes),
       () => {
         left = true;
         domain.destroy();
@@ -93,7 +108,10 @@ export async function run(
     if (input.isTerminal) io.err('(Ctrl-] leaves)\r\n');
     return domain;
   };
-  const observer = { console: (bytes: Uint8Array) => (filter === null ? io.out(bytes) : filter.push(bytes)) };
+  const observer = {
+    console: (bytes: Uint8Array) => logs?.console(bytes),
+    log: (line: string) => logs?.log(line),
+  };
   try {
     const how = { goal: { kind: 'end' }, timeoutSeconds: options.timeout, reproduce: '', observer } as const;
     const result = await runBoot(request, start, how);
@@ -105,6 +123,8 @@ export async function run(
     network.close();
     closeShares(shares);
     trace?.close();
+    logs?.close();
+    guestLog?.close();
   }
 }
 
@@ -117,6 +137,34 @@ async function openControl(path: string, { control, destroy }: BootedDomain): Pr
     destroy();
     throw error;
   }
+}
+
+/** The kernel's files and how it boots: as arguments with --mode, or by --dom0. Throws UsageError. */
+function whatToRun(paths: readonly string[], { dom0, mode }: RunOptions): { files: readonly string[]; mode: Mode } {
+  if (dom0 === undefined) {
+    if (paths.length === 0) throw new UsageError('which kernel? (an image with --mode, or --dom0)');
+    if (mode === undefined) throw new UsageError(`which mode? (--mode ${MODES.join('|')})`);
+    return { files: paths, mode };
+  }
+  if (paths.length > 0) throw new UsageError('a kernel is named by --dom0 or as an argument, not both');
+  if (mode !== undefined && !isDom0(mode)) throw new UsageError(`--dom0 is not for mode ${mode}`);
+  return { files: dom0, mode: mode ?? 'dom0' };
+}
+
+/** Dom0 and its guests on this terminal; where the output of a command is wanted, that of Dom0's alone. */
+function shareTerminal({ console, guests = [] }: BootedDomain, filter: CommandOutput | null, io: Io): SharedTerminal {
+  const own = { id: 0, ...console };
+  const notice = (text: string): void => io.err(text);
+  if (filter !== null) return new SharedTerminal([own], bytes => filter.push(bytes), notice);
+  const domains = guests.map(({ id, console: { onData, write } }) => ({ id, onData, write }));
+  const terminal = new SharedTerminal([own, ...domains], bytes => io.out(bytes), notice);
+  for (const { id, name, end } of guests) {
+    void end.then(({ reason }) => {
+      terminal.remove(id);
+      io.err(`domzero: domain ${id} (${name}) has ended: ${reason}\r\n`);
+    });
+  }
+  return terminal;
 }
 
 /** What cannot be seen on the console goes to stderr; gives the exit status. */

@@ -73,6 +73,8 @@ export class Hypervisor {
   onConsoleOutput: ((domain: Domain, bytes: Uint8Array) => void) | null = null;
   /** Called once for every domain that has shut down or crashed. */
   onDomainStopped: ((domain: Domain) => void) | null = null;
+  /** Called once for every domain that was taken down, by whomever. */
+  onDomainDestroyed: ((domain: Domain) => void) | null = null;
 
   constructor(options: HypervisorOptions) {
     this.processor = options.processor;
@@ -134,6 +136,7 @@ export class Hypervisor {
     relinquishMemory(domain);
     this.reap();
     this.domains.get(0)?.events.sendGlobalVirq(Virq.domExc);
+    this.onDomainDestroyed?.(domain);
   }
 
   /** Forgets dying domains that nobody holds frames of any more. */

@@ -34,6 +34,19 @@ export interface BootRequest {
   readonly checked?: readonly CheckedDevice[];
   /** Compiled code goes to the log. */
   readonly dumpJit?: boolean | undefined;
+  /** Guests that are started beside it, where it is Dom0. */
+  readonly guests?: readonly GuestRequest[];
+}
+
+/** A guest without devices but its console and XenStore. */
+export interface GuestRequest {
+  readonly image: BootImage;
+  readonly mode: 'pv' | 'pvh' | 'pvhvm';
+  readonly name: string;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly initrd: Uint8Array;
+  readonly commandLine: string;
 }
 
 /** Its first disk; its first network device, which leads to a router and no further. */
@@ -58,14 +71,29 @@ export interface DomainEnd {
   readonly crash: CrashRecord | null;
 }
 
+export interface BootedConsole {
+  /** The console's bytes as they come, split anywhere. */
+  onData(listener: (bytes: Uint8Array) => void): void;
+  /** Types into it. Resolves when the guest has room for all of it, or has ended. */
+  write(bytes: Uint8Array): Promise<void>;
+}
+
+/** A guest beside Dom0. Once it has stopped it is destroyed, and Dom0 goes on. */
+export interface BootedGuest {
+  readonly id: number;
+  readonly name: string;
+  readonly console: BootedConsole;
+  /** Resolves when it has stopped. */
+  readonly end: Promise<DomainEnd>;
+  /** Takes it down as `xl destroy` does. */
+  destroy(): void;
+}
+
 /** A machine that runs. It runs between turns of the event loop. */
 export interface BootedDomain {
-  readonly console: {
-    /** The console's bytes as they come, split anywhere. */
-    onData(listener: (bytes: Uint8Array) => void): void;
-    /** Types into it. Resolves when the guest has room for all of it, or has ended. */
-    write(bytes: Uint8Array): Promise<void>;
-  };
+  readonly console: BootedConsole;
+  /** In the order in which they were asked for. */
+  readonly guests?: readonly BootedGuest[];
   /** The hypervisor's log, a line in Xen's form at a time, without line breaks. */
   onLog(listener: (line: string) => void): void;
   /** Retired so far, by all its processors. */

@@ -18,10 +18,19 @@ import { assignVdevs, type DiskSpec } from '../toolstack/devices/disk-spec.ts';
 import { type NetworkSetup, openNetworks } from '../toolstack/devices/network-setup.ts';
 import { addP9Devices, type Share } from '../toolstack/devices/p9.ts';
 import { yieldToEventLoop } from '../toolstack/event-loop.ts';
+import type { GuestConsole } from '../toolstack/guest-console.ts';
 import type { HostTracer } from '../toolstack/host.ts';
 import type { Mode } from '../toolstack/image/modes.ts';
 import { HostedDomain, type Machine } from '../toolstack/machine.ts';
-import type { BootedDomain, BootRequest, DomainEnd, EndReason } from './boot.ts';
+import type {
+  BootedConsole,
+  BootedDomain,
+  BootedGuest,
+  BootRequest,
+  DomainEnd,
+  EndReason,
+  GuestRequest,
+} from './boot.ts';
 
 /** What the kernel is told in each mode before what the user appends: where its console is. */
 const CONSOLES: Readonly<Record<Mode, string>> = {
@@ -126,12 +135,13 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
     });
   },
   dom0: async (request, log, { disks: opened, networks, shares, tracer }) => {
-    const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock } = request;
-    return Dom0Machine.create({
+    const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock, guests = [] } = request;
+    const machine = await Dom0Machine.create({
       image: { ...image, modules: null },
       initrd,
       cmdline,
       memoryMiB,
+      guestMemoryMiB: guests.reduce((sum, guest) => sum + guest.memoryMiB + GUEST_EXTRA_MIB, 0),
       cpus,
       cpu,
       clock,
@@ -142,18 +152,66 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       log,
       tracer,
     });
+    for (const guest of guests) startBeside(machine.host, guest);
+    return machine;
   },
-  pv: (request, log, devices) => hosted(request, log, devices, (host, options) => host.createPvDomain(options)),
-  pvh: (request, log, devices) => hosted(request, log, devices, (host, options) => host.createPvhDomain(options)),
-  pvhvm: (request, log, devices) => hosted(request, log, devices, (host, options) => host.createPvHvmDomain(options)),
+  pv: (request, log, devices) => hosted(request, log, devices, CREATORS.pv),
+  pvh: (request, log, devices) => hosted(request, log, devices, CREATORS.pvh),
+  pvhvm: (request, log, devices) => hosted(request, log, devices, CREATORS.pvhvm),
 };
+
+type Creator = (host: Host, options: GuestOptions) => GuestDomain;
+
+/** How a host makes a guest of each kind. */
+const CREATORS: Readonly<Record<GuestRequest['mode'], Creator>> = {
+  pv: (host, options) => host.createPvDomain(options),
+  pvh: (host, options) => host.createPvhDomain(options),
+  pvhvm: (host, options) => host.createPvHvmDomain(options),
+};
+
+/** What a guest has beside its memory at most: special pages, tables, libxl's slack. */
+const GUEST_EXTRA_MIB = 4;
+
+function startBeside(host: Host, { mode, commandLine: cmdline, cpus: vcpus, ...guest }: GuestRequest): void {
+  CREATORS[mode](host, { ...guest, image: { ...guest.image, modules: null }, cmdline, vcpus });
+}
+
+/** Guests as the caller has them; one that stops goes away, as `on_poweroff = "destroy"` says. */
+function guestsOf(host: Host): BootedGuest[] {
+  const stopped = new Map<GuestDomain, EndReason>();
+  const ended = new Map<GuestDomain, (end: DomainEnd) => void>();
+  host.onGuestStopped = guest => {
+    stopped.set(guest, guest.shutdown ?? 'unknown');
+    host.destroy(guest);
+  };
+  host.onGuestGone = guest => ended.get(guest)?.({ reason: stopped.get(guest) ?? 'destroyed', crash: guest.crash });
+  return [...host.domains.values()].map(guest => ({
+    id: guest.id,
+    name: guest.name,
+    console: consoleOf(guest.console, () => guest.shutdown !== null),
+    end: new Promise<DomainEnd>(resolve => ended.set(guest, resolve)),
+    destroy: () => host.destroy(guest),
+  }));
+}
+
+function consoleOf(console: GuestConsole, hasEnded: () => boolean): BootedConsole {
+  return {
+    onData: listener => void console.onOutput(listener),
+    write: async bytes => {
+      for (let rest = bytes; rest.length > 0 && !hasEnded(); ) {
+        rest = rest.subarray(console.write(rest));
+        if (rest.length > 0) await new Promise(resolve => setTimeout(resolve, RETRY_MS));
+      }
+    },
+  };
+}
 
 /** A host with one guest. */
 async function hosted(
   request: BootRequest,
   log: (line: string) => void,
   { disks, networks: setup = NO_NETWORKS, shares, tracer }: Devices,
-  create: (host: Host, options: GuestOptions) => GuestDomain,
+  create: Creator,
 ): Promise<Machine> {
   const { image, initrd, commandLine: cmdline, memoryMiB, cpus: vcpus, cpuModel: cpu, clock } = request;
   const host = await Host.create({
@@ -236,15 +294,8 @@ export async function startOnHost(
   // Whoever waits hears of it; nobody may be waiting yet.
   finished.catch(() => {});
   return {
-    console: {
-      onData: listener => void machine.console.onOutput(listener),
-      write: async bytes => {
-        for (let rest = bytes; rest.length > 0 && !ended; ) {
-          rest = rest.subarray(machine.console.write(rest));
-          if (rest.length > 0) await new Promise(resolve => setTimeout(resolve, RETRY_MS));
-        }
-      },
-    },
+    console: consoleOf(machine.console, () => ended),
+    ...(machine instanceof Dom0Machine ? { guests: guestsOf(machine.host) } : {}),
     onLog: listener => void logListeners.push(listener),
     get instructions() {
       return Number(machine.instructions);

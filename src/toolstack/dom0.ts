@@ -167,6 +167,11 @@ export class Dom0Machine implements Machine {
     this.networks?.close();
   }
 
+  /** Takes Dom0 away, which genuine Xen does not do, and leaves the machine on: its guests go on, since what serves them is the host. */
+  destroyDomain(): void {
+    this.host.destroyControlDomain(this.domain);
+  }
+
   inspect(): CrashRecord {
     const { hypervisor, scheduler } = this.host;
     const vcpu = hypervisor.loaded ?? this.domain.vcpus[0];

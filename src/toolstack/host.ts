@@ -128,6 +128,10 @@ export class Host {
   private readonly mappings = new Map<number, HostMapping[]>();
   /** Back ends of each domain's devices. */
   private readonly devices = new Map<number, AttachedDevice[]>();
+  /** Called once for each guest that has shut down or crashed, after its last output. */
+  onGuestStopped: ((guest: GuestDomain) => void) | null = null;
+  /** Called once for each guest that was destroyed: by destroy(), or by the control domain's tools. */
+  onGuestGone: ((guest: GuestDomain) => void) | null = null;
   private readonly sleeper = new Wakeable();
   private nextDomid = 1;
 
@@ -161,6 +165,7 @@ export class Host {
     });
     initDom0Tree(this.store.host);
     this.hypervisor.onDomainStopped = domain => this.domainStopped(domain);
+    this.hypervisor.onDomainDestroyed = domain => this.domainDestroyed(domain);
   }
 
   /** Instructions that all guests together have executed. */
@@ -284,12 +289,21 @@ export class Host {
     this.store.release(id);
     removeDomainTree(this.store.host, guest.tree);
     this.tearDown(domain);
+    this.onGuestGone?.(guest);
+  }
+
+  /** The same for a domain that is no guest of this toolstack's: Dom0, whose guests go on. */
+  destroyControlDomain(domain: Domain): void {
+    this.store.release(domain.id);
+    this.tearDown(domain);
   }
 
   private tearDown(domain: Domain): void {
     for (const mapping of this.mappings.get(domain.id) ?? []) mapping.release();
     this.mappings.delete(domain.id);
     this.hypervisor.destroyDomain(domain);
+    // Where it was destroyed before, these mappings were all that kept it.
+    this.hypervisor.reap();
   }
 
   private pageOf(domain: Domain, ref: number): SharedPage {
@@ -337,6 +351,16 @@ export class Host {
     this.hypervisor.hostEvents.raise(() => {
       this.consoles.get(domain.id)?.onEvent();
       this.store.domainShutdown(domain.id);
+      const guest = this.domains.get(domain.id);
+      if (guest?.domain === domain) this.onGuestStopped?.(guest);
+    });
+  }
+
+  /** The control domain has destroyed it, within a hypercall: what this toolstack has of it goes afterwards. */
+  private domainDestroyed(domain: Domain): void {
+    this.hypervisor.hostEvents.raise(() => {
+      const guest = this.domains.get(domain.id);
+      if (guest?.domain === domain) this.destroy(guest);
     });
   }
 

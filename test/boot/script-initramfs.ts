@@ -27,6 +27,8 @@ const DIRECTORIES = [
   'var',
   'var/lib',
   'var/lib/xen',
+  'var/run',
+  'var/run/xen',
   'var/log',
   'var/log/xen',
 ];

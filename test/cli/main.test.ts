@@ -71,7 +71,7 @@ describe('bad input: one sentence on stderr, nothing on stdout, exit status 2', 
     ['a time that is none', ['check', kernel, '--timeout', '0'], /seconds above 0/],
     ['an initramfs that is missing', ['check', kernel, '--initrd', '/nonexistent'], /there is no such file/],
     ['two formats for one output', ['check', kernel, '--ktap', '--json', '-'], /only one format/],
-    ['no mode to run in', ['run', kernel], /required option '--mode <mode>'/],
+    ['no mode to run in', ['run', kernel], /which mode\? \(--mode native\|dom0/],
     [
       'a mode that the kernel cannot boot in',
       ['run', kernel, '--mode', 'pvh'],

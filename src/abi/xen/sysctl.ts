@@ -67,3 +67,9 @@ export const cpupoolOp = struct('xen_sysctl_cpupool_op', {
   cpumap: xenctlBitmap,
 });
 export const cpuLevellingCaps = struct('xen_sysctl_cpu_levelling_caps', { caps: u32 });
+export const pcitopoinfo = struct('xen_sysctl_pcitopoinfo', { numDevs: u32, devs: handle64, nodes: handle64 });
+/** XEN_INVALID_NODE_ID: nobody knows where it is; XEN_INVALID_DEV: there is no such device. */
+export const NO_NODE = 0xffffffff;
+export const NO_DEVICE = 0xfffffffe;
+/** XEN_SYSCTL_SCHEDOP_*. */
+export const SCHEDULER_COMMAND = { putinfo: 0, getinfo: 1 } as const;

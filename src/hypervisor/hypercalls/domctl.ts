@@ -39,6 +39,12 @@ function unpause(domain: Domain): void {
   if (domain.pauseCount === 0) for (const vcpu of domain.vcpus) vcpu.time.wake();
 }
 
+/** The domain is gone with this call, unless somebody has pages of its own. */
+function destroy(caller: Vcpu, domain: Domain): void {
+  if (caller.domain === domain) throw new XenError('EINVAL');
+  domain.hypervisor.destroyDomain(domain);
+}
+
 const vcpuInfo = member(abi.getvcpuinfo, (_caller, a, domain: Domain) => {
   const vcpu = vcpuOf(domain, a.vcpu);
   return {
@@ -70,6 +76,7 @@ const scheduler: Member<Domain> = ({ guest, domain: caller }, pointer) => {
 };
 
 const OPERATIONS = new Map<number, Member<Domain>>([
+  [DOMCTL.destroydomain, (vcpu, _pointer, domain) => destroy(vcpu, domain)],
   [DOMCTL.pausedomain, (vcpu, _pointer, domain) => pause(vcpu, domain)],
   [DOMCTL.unpausedomain, (_vcpu, _pointer, domain) => unpause(domain)],
   [DOMCTL.getvcpuinfo, vcpuInfo],

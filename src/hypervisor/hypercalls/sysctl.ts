@@ -1,6 +1,7 @@
 // sysctl (35): the host as the tools see it. Source: xen/include/public/sysctl.h; xen/common/sysctl.c, xen/arch/x86/sysctl.c.
 import { struct, u32 } from '../../abi/struct.ts';
 import { getdomaininfo } from '../../abi/xen/domctl.ts';
+import { physdevPciDevice } from '../../abi/xen/physdev.ts';
 import * as abi from '../../abi/xen/sysctl.ts';
 import { CPUPOOL, PHYSCAP, SCHEDULER_CREDIT2, SYSCTL, SYSCTL_UNION } from '../../abi/xen/sysctl.ts';
 import { handleKey } from '../debug-keys.ts';
@@ -23,6 +24,10 @@ const MAX_KEYS = 64;
 /** Distance of a node to itself, as ACPI's SLIT counts. */
 const LOCAL_DISTANCE = 10;
 const PAGE_BYTES = 4096n;
+/** Xen's default ratelimit of the scheduler (SCHED_DEFAULT_RATELIMIT_US). */
+const RATE_LIMIT_US = 1000;
+/** PCI devices that one call tells of; the caller asks on. */
+const DEVICES_AT_ONCE = 64;
 
 /** CPUID words in the order of Xen's feature sets (xen/include/public/arch-x86/cpufeatureset.h). */
 const HW_CAP_WORDS: readonly (readonly [leaf: number, subleaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'])[] = [
@@ -117,6 +122,34 @@ const cpupool = member(abi.cpupoolOp, (vcpu, a) => {
   }
 });
 
+/** Where PCI devices stand, of which nothing is known where there is one node. */
+const deviceTopology = member(abi.pcitopoinfo, ({ domain, guest }, a) => {
+  const { hardware } = domain.hypervisor;
+  if (a.devs === 0n || a.nodes === 0n) throw new XenError('EINVAL');
+  const numDevs = Math.min(a.numDevs, DEVICES_AT_ONCE);
+  for (let i = 0; i < numDevs; i++) {
+    const { seg, bus, devfn } = guest.readElement(a.devs, physdevPciDevice, i);
+    const isThere = seg === 0 && hardware !== null && hardware.pci.readConfig(bus, devfn, 0, 2) !== 0xffff;
+    guest.writeElement(a.nodes, u32, i, isThere ? abi.NO_NODE : abi.NO_DEVICE);
+  }
+  return { numDevs };
+});
+
+/** struct xen_sysctl_scheduler_op with its union as credit2 has it. */
+const schedulerOp = struct('xen_sysctl_scheduler_op', {
+  cpupoolId: u32,
+  schedId: u32,
+  cmd: u32,
+  pad: u32,
+  ratelimitUs: u32,
+});
+
+const scheduler = member(schedulerOp, ({ domain }, a) => {
+  if (a.schedId !== SCHEDULER_CREDIT2 || a.cpupoolId !== 0) throw new XenError('EINVAL');
+  if (a.cmd !== abi.SCHEDULER_COMMAND.getinfo) return notBuilt(domain, `scheduler operation ${a.cmd} on a pool`);
+  return { ratelimitUs: RATE_LIMIT_US };
+});
+
 const unavailable: Member = () => {
   throw new XenError('ENODEV');
 };
@@ -130,6 +163,8 @@ const OPERATIONS = new Map<number, Member>([
   [SYSCTL.cputopoinfo, topology],
   [SYSCTL.numainfo, nodes],
   [SYSCTL.cpupool_op, cpupool],
+  [SYSCTL.scheduler_op, scheduler],
+  [SYSCTL.pcitopoinfo, deviceTopology],
   [SYSCTL.get_cpu_levelling_caps, member(abi.cpuLevellingCaps, () => ({ caps: 0 }))],
   // Frequencies, idle states and cache allocation, of which this machine has none.
   [SYSCTL.get_pmstat, unavailable],

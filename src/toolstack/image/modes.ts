@@ -8,6 +8,9 @@ import type { KernelSymbols } from './symbols.ts';
 export const MODES = ['native', 'dom0', 'pv', 'pvh', 'pvhvm'] as const;
 export type Mode = (typeof MODES)[number];
 
+/** It is the control domain of its host. */
+export const isDom0 = (mode: Mode): boolean => mode === 'dom0';
+
 export interface ModeAnswer {
   readonly can: boolean;
   /** What the answer rests on; for a "cannot" the cause. No capital letter, no full stop. */

@@ -5,7 +5,7 @@ import { cachedModules } from '../platform/node/module-cache.ts';
 import type { CheckedDevice } from '../report/boot.ts';
 import { type DiskSpec, parseDisk } from '../toolstack/devices/disk-spec.ts';
 import { driverModules, type KernelImage, type KernelModule } from '../toolstack/image/index.ts';
-import type { Mode } from '../toolstack/image/modes.ts';
+import { deviceBus, type Mode } from '../toolstack/image/modes.ts';
 import type { Action } from '../toolstack/init/script.ts';
 
 export interface DeviceChecks {
@@ -25,11 +25,6 @@ interface Asked {
   readonly hasReport: boolean;
 }
 
-/** What a machine of each mode has them on. */
-const BUS = { native: 'virtio', dom0: 'virtio', pv: 'xen', pvh: 'xen', pvhvm: 'xen' } as const satisfies Record<
-  Mode,
-  string
->;
 const DISK_NAMES = { virtio: 'vda', xen: 'xvda' } as const;
 /** Addresses of the user-mode network; the first that its DHCP would give. */
 const NETWORK = { name: 'eth0', address: '10.0.2.15', netmask: '255.255.255.0', gateway: '10.0.2.2' } as const;
@@ -40,7 +35,7 @@ export async function deviceChecks(
   mode: Mode,
   { disks, net, hasReport }: Asked,
 ): Promise<DeviceChecks> {
-  const bus = BUS[mode];
+  const bus = deviceBus(mode);
   const [disk, network] = [driverModules(image, `${bus} disk`), driverModules(image, `${bus} network`)];
   // A disk of the user's is not written to; a network that was asked for is expected to work.
   const checksDisk = hasReport && disks.length === 0 && disk !== null;

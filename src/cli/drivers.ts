@@ -2,7 +2,7 @@
 
 import { cachedModules } from '../platform/node/module-cache.ts';
 import { driverModules, type KernelImage } from '../toolstack/image/index.ts';
-import type { Mode } from '../toolstack/image/modes.ts';
+import { deviceBus, type Mode } from '../toolstack/image/modes.ts';
 import type { KernelModule } from '../toolstack/image/modules.ts';
 
 export type Device = 'disk' | 'network' | 'share';
@@ -24,7 +24,7 @@ export class DriverSource {
 
   /** In an order in which they can be loaded; none where they are built in, or nobody knows. Rejects with ImageError. */
   for(mode: Mode): Promise<readonly KernelModule[]> {
-    const kind = mode === 'native' || mode === 'dom0' ? 'virtio' : 'xen';
+    const kind = deviceBus(mode);
     const names = this.devices.flatMap(device => driverModules(this.image, `${kind} ${device}`) ?? []);
     const { modules: tree } = this.image;
     if (tree === null || names.length === 0) return Promise.resolve([]);

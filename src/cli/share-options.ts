@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { openSharedFolder } from '../platform/node/shared-folder.ts';
 import type { Share } from '../toolstack/devices/p9.ts';
 import { assignTags, parseShare, type ShareSpec } from '../toolstack/devices/share-spec.ts';
-import type { Mode } from '../toolstack/image/modes.ts';
+import { deviceBus, type Mode } from '../toolstack/image/modes.ts';
 import type { Action } from '../toolstack/init/script.ts';
 import { collect } from './network-options.ts';
 
@@ -42,7 +42,7 @@ export function closeShares(shares: readonly Share[]): void {
 
 /** The built-in init has them at /TAG. */
 export function mountShares(shares: readonly Share[], mode: Mode): Action[] {
-  const transport = mode === 'native' || mode === 'dom0' ? 'virtio' : 'xen';
+  const transport = deviceBus(mode);
   return shares.map(({ tag }) => ({
     do: 'mount',
     type: '9p',

@@ -1,6 +1,6 @@
 // What a pass asserts about what the built-in init reported: more than that user space was reached.
 
-import type { Mode } from '../toolstack/image/modes.ts';
+import { isDom0 as isDom0Mode, type Mode } from '../toolstack/image/modes.ts';
 import { ECHOES } from '../toolstack/init/protocol.ts';
 import type { InitReport } from '../toolstack/init/report-parser.ts';
 import type { CheckedDevice } from './boot.ts';
@@ -42,7 +42,8 @@ export function violations(report: InitReport, expected: Expected): string[] {
 /** What /sys/hypervisor/guest_type says in each mode; null where there is no hypervisor. */
 const GUEST_TYPE: Readonly<Record<Mode, readonly string[] | null>> = {
   native: null,
-  dom0: ['PV', 'PVH'],
+  dom0: ['PV'],
+  dom0pvh: ['PVH'],
   pv: ['PV'],
   pvh: ['PVH'],
   pvhvm: ['HVM'],
@@ -65,8 +66,8 @@ function modeViolation(report: InitReport, expected: Expected): string | null {
     return `the kernel does not say that it runs as ${named} (it boots on "${bootLine ?? ''}")`;
   }
   const isDom0 = xenCapabilities?.includes('control_d') ?? hasDom0Feature(hypervisor.properties.features);
-  if (mode === 'dom0' && !isDom0) return 'the kernel does not take itself for Dom0';
-  if (mode !== 'dom0' && isDom0) return 'the kernel takes itself for Dom0';
+  if (isDom0Mode(mode) && !isDom0) return 'the kernel does not take itself for Dom0';
+  if (!isDom0Mode(mode) && isDom0) return 'the kernel takes itself for Dom0';
   return null;
 }
 

@@ -36,6 +36,7 @@ import type {
 const CONSOLES: Readonly<Record<Mode, string>> = {
   native: 'console=ttyS0',
   dom0: 'console=hvc0',
+  dom0pvh: 'console=hvc0',
   pv: 'console=hvc0',
   pvh: 'console=hvc0',
   pvhvm: 'console=ttyS0 console=hvc0',
@@ -44,6 +45,7 @@ const CONSOLES: Readonly<Record<Mode, string>> = {
 const EARLY_CONSOLES: Readonly<Record<Mode, string>> = {
   native: 'earlyprintk=ttyS0',
   dom0: 'earlyprintk=xen',
+  dom0pvh: 'earlyprintk=xen',
   pv: 'earlyprintk=xen',
   pvh: 'earlyprintk=xen',
   pvhvm: 'earlyprintk=ttyS0',
@@ -134,31 +136,41 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       log,
     });
   },
-  dom0: async (request, log, { disks: opened, networks, shares, tracer }) => {
-    const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock, guests = [] } = request;
-    const machine = await Dom0Machine.create({
-      image: { ...image, modules: null },
-      initrd,
-      cmdline,
-      memoryMiB,
-      guestMemoryMiB: guests.reduce((sum, guest) => sum + guest.memoryMiB + GUEST_EXTRA_MIB, 0),
-      cpus,
-      cpu,
-      clock,
-      disks: opened.map(({ source }) => source),
-      networks,
-      shares,
-      jit: jitOf(request, log),
-      log,
-      tracer,
-    });
-    for (const guest of guests) startBeside(machine.host, guest);
-    return machine;
-  },
+  dom0: (request, log, devices) => control('pv', request, log, devices),
+  dom0pvh: (request, log, devices) => control('pvh', request, log, devices),
   pv: (request, log, devices) => hosted(request, log, devices, CREATORS.pv),
   pvh: (request, log, devices) => hosted(request, log, devices, CREATORS.pvh),
   pvhvm: (request, log, devices) => hosted(request, log, devices, CREATORS.pvhvm),
 };
+
+/** A machine with Dom0. */
+async function control(
+  kind: 'pv' | 'pvh',
+  request: BootRequest,
+  log: (line: string) => void,
+  { disks: opened, networks, shares, tracer }: Devices,
+): Promise<Machine> {
+  const { image, initrd, commandLine: cmdline, memoryMiB, cpus, cpuModel: cpu, clock, guests = [] } = request;
+  const machine = await Dom0Machine.create({
+    kind,
+    image: { ...image, modules: null },
+    initrd,
+    cmdline,
+    memoryMiB,
+    guestMemoryMiB: guests.reduce((sum, guest) => sum + guest.memoryMiB + GUEST_EXTRA_MIB, 0),
+    cpus,
+    cpu,
+    clock,
+    disks: opened.map(({ source }) => source),
+    networks,
+    shares,
+    jit: jitOf(request, log),
+    log,
+    tracer,
+  });
+  for (const guest of guests) startBeside(machine.host, guest);
+  return machine;
+}
 
 type Creator = (host: Host, options: GuestOptions) => GuestDomain;
 

@@ -7,8 +7,10 @@ import type { Domain } from '../hypervisor/domain.ts';
 import { runnerOf } from '../hypervisor/schedule.ts';
 import { AT, Board, type BoardOptions, PCI_HOLE } from '../machine/board.ts';
 import { layOutMemory, type MemoryLayout } from '../machine/memory-layout.ts';
+import { PhysicalMemory } from '../machine/physical-memory.ts';
 import { VirtioBlock } from '../machine/virtio/block.ts';
 import { addVirtio } from '../machine/virtio/pci-device.ts';
+import { buildDom0Pvh } from './builder/dom0-pvh.ts';
 import { BuildError } from './builder/error.ts';
 import { buildPv } from './builder/pv.ts';
 import type { ClockOptions } from './clock.ts';
@@ -26,6 +28,8 @@ export interface Dom0Options extends ClockOptions, Pick<HostOptions, 'cpu' | 'ji
   image: KernelImage;
   initrd?: Uint8Array | null;
   cmdline?: string;
+  /** Xen's dom0=pv or dom0=pvh. Default: pv. */
+  kind?: 'pv' | 'pvh';
   /** Xen's dom0_mem, in MiB. */
   memoryMiB: number;
   /** Memory of guests beside it, in MiB. */
@@ -39,7 +43,8 @@ export interface Dom0Options extends ClockOptions, Pick<HostOptions, 'cpu' | 'ji
   /** Processors of the machine, and vCPUs of Dom0. */
   cpus?: number;
   /**
-   * Who serves XenStore: the host, from the start; or nobody until Dom0 starts a daemon of its own, as on genuine Xen. Default: the host.
+   * Who serves XenStore: the host, from the start; or nobody until Dom0 starts a daemon of its own, as on genuine Xen. Default: the host. A PVH
+   * kernel has no way to be told of a daemon elsewhere: it waits for its own.
    */
   xenstore?: 'host' | 'dom0';
 }
@@ -97,12 +102,23 @@ export class Dom0Machine implements Machine {
   }
 
   private constructor(host: Host, board: Board, layout: MemoryLayout, options: Dom0Options) {
-    const { image, memoryMiB, cpus = 1, cmdline = '', initrd = null, xenstore = 'host' } = options;
+    const { image, memoryMiB, cpus = 1, cmdline = '', initrd = null, xenstore = 'host', kind = 'pv' } = options;
     const { hypervisor } = host;
     this.host = host;
     this.board = board;
+    const pages = memoryMiB * PAGES_PER_MIB;
+    this.domain = hypervisor.createDomain({
+      id: 0,
+      name: 'Domain-0',
+      abi: kind === 'pv' ? 'pv64' : 'hvm',
+      vcpus: cpus,
+      // As on genuine Xen Dom0 may have all that there is.
+      maxPages: 0xffffffff,
+      isPrivileged: true,
+      drivesHardware: true,
+    });
     const devices = {
-      memory: board.physical,
+      memory: kind === 'pv' ? board.physical : translated(this.domain),
       later: (work: () => void) => hypervisor.hostEvents.raise(work),
       log: hypervisor.log,
     };
@@ -130,17 +146,10 @@ export class Dom0Machine implements Machine {
     this.console.connect(hypervisor.console);
     hypervisor.onConsoleOutput = (_domain, bytes) => this.console.print(bytes);
 
-    const pages = memoryMiB * PAGES_PER_MIB;
-    this.domain = hypervisor.createDomain({
-      id: 0,
-      name: 'Domain-0',
-      abi: 'pv64',
-      vcpus: cpus,
-      // As on genuine Xen Dom0 may have all that there is.
-      maxPages: 0xffffffff,
-      isPrivileged: true,
-      drivesHardware: true,
-    });
+    if (kind === 'pvh') {
+      buildDom0Pvh(this.domain, { image, initrd, cmdline, pages, board });
+      return;
+    }
     this.domain.ioMemory = allBut(OWN_FRAMES);
     const storePort = xenstore === 'host' ? this.domain.events.allocUnbound(0) : null;
     const { storeMfn } = buildPv(this.domain, { image, initrd, cmdline, pages, storePort, consolePort: null });
@@ -205,6 +214,14 @@ function allBut(frames: typeof OWN_FRAMES): [number, number][] {
   return ranges;
 }
 
+/** Memory as devices reach it by addresses of a domain's own: what an IOMMU with the domain's tables does. */
+function translated(domain: Domain): PhysicalMemory {
+  const { memory, processor } = domain.hypervisor;
+  return new PhysicalMemory(memory, domain.hvm!.physmap.map, (mfn, offset, length) =>
+    processor.wroteFrame(mfn, offset, length),
+  );
+}
+
 /** What the hypervisor has of the board. */
 function xenMachine(board: Board, layout: MemoryLayout, cpus: number, end: (how: 'poweroff' | 'reboot') => void) {
   const PM_TIMER_PORT = AT.pm + 8;
@@ -214,6 +231,7 @@ function xenMachine(board: Board, layout: MemoryLayout, cpus: number, end: (how:
     interrupts: board.interrupts,
     ioApic: board.wiring.ioApic,
     ioApicAddress: AT.ioApic,
+    ecamAddress: AT.ecam,
     processors: cpus,
     // Xen's console and its clock source.
     ownPorts: [

@@ -18,7 +18,7 @@ const TICKS = 'i=0; while :; do echo alive $i; i=$((i+1)); sleep 1; done';
 const untilUp = (times: number) =>
   `i=0; while [ $i -lt ${times} ] && [ "$(xenstore-read /local/domain/1/data/up 2>&1)" != yes ]; do sleep 1; i=$((i+1)); done; xenstore-read /local/domain/1/data/up`;
 
-describe('a guest beside Dom0', { timeout: 600_000 }, () => {
+describe('a guest beside Dom0', { timeout: 3_600_000 }, () => {
   test("Dom0's tools see it, and it goes without Dom0", async context => {
     const kernel = stockKernel('generic', context);
     const commands = [

@@ -18,10 +18,23 @@ describe.concurrent('as Dom0', { timeout: 3_600_000 }, () => {
     });
   }
 
+  for (const machine of [{}, { cpus: 4, memory: '1G' }]) {
+    testWith('generic', `PVH, ${machineName(machine)}`, async kernel => {
+      const { status, result, text } = await check(kernel, 'dom0pvh', machine);
+      expect(result.verdict, text).toBe('pass');
+      expect(status).toBe(0);
+      const { guest } = result;
+      expect(guest?.hypervisor).toMatchObject({ type: 'xen', guestType: 'PVH', version: '4.17.7' });
+      expect(guest?.cpus.online).toHaveLength('cpus' in machine ? (machine.cpus ?? 1) : 1);
+      expect(guest?.alarms).toMatchObject({ count: 0 });
+    });
+  }
+
   testWith('cloud', 'is skipped, since the image itself says that it cannot be Dom0', async kernel => {
-    const { status, out } = await domzero(['check', ...kernel, '--modes', 'dom0']);
+    const { status, out } = await domzero(['check', ...kernel, '--modes', 'dom0,dom0pvh']);
     expect(status, out).toBe(4);
     expect(out).toMatch(/dom0 +skip .*(?:dom0|CONFIG_XEN)/i);
+    expect(out).toMatch(/dom0pvh +skip .*(?:dom0|CONFIG_XEN)/i);
   });
 });
 

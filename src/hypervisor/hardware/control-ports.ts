@@ -2,8 +2,12 @@
 // (pv/io-ports.ts), PCI's configuration mechanism goes through Xen. Source: xen/arch/x86/dom0_build.c (dom0_setup_permissions),
 // xen/arch/x86/pv/emul-priv-op.c (admin_io_okay, guest_io_read, guest_io_write).
 import type { AccessSize } from '../../machine/chip.ts';
+import type { ConfigAccess } from '../../machine/pci/config-access.ts';
 import type { GuestPorts } from '../pv/io-ports.ts';
 import type { Machine, PortRange } from './hardware.ts';
+
+/** What of a machine is behind the ports. */
+type PortMachine = Pick<Machine, 'bus' | 'ownPorts'> & { readonly pci: ConfigAccess };
 
 const PCI_ADDRESS = 0xcf8;
 const PCI_DATA = 0xcfc;
@@ -22,14 +26,14 @@ const ALWAYS_OWN: readonly PortRange[] = [
 ];
 
 export class ControlPorts implements GuestPorts {
-  private readonly machine: Machine;
+  private readonly machine: PortMachine;
   private readonly virtual: GuestPorts;
   private readonly own: readonly PortRange[];
   private pciAddress = 0;
   private rtcIndex = 0;
 
   /** @param virtual what answers at Xen's own ports */
-  constructor(machine: Machine, virtual: GuestPorts) {
+  constructor(machine: PortMachine, virtual: GuestPorts) {
     this.machine = machine;
     this.virtual = virtual;
     this.own = [...ALWAYS_OWN, ...machine.ownPorts];

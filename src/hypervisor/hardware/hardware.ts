@@ -17,6 +17,8 @@ export interface Machine {
   readonly processors: number;
   /** Physical address of the I/O APIC's registers. */
   readonly ioApicAddress: number;
+  /** Physical address of PCI's memory-mapped configuration space; null where there is none. */
+  readonly ecamAddress: number | null;
   /** Ports of chips that are Xen's own (its serial port, the ACPI timer) beside those that are so on every PC. */
   readonly ownPorts: readonly PortRange[];
   /** Interrupts that Xen takes itself: that of its serial port. */

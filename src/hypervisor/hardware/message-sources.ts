@@ -9,8 +9,8 @@ const STATUS = 0x06;
 const STATUS_CAPABILITIES = 0x10;
 const CAPABILITIES = 0x34;
 const MAX_CAPABILITIES = 48;
-const MSI = { control: 2, address: 4, enable: 1, wide: 0x80, maskable: 0x100 } as const;
-const MSIX = { control: 2, enable: 0x8000, tableSize: 0x7ff, entryBytes: 16, masked: 1 } as const;
+export const MSI = { control: 2, address: 4, enable: 1, multiple: 0x7e, wide: 0x80, maskable: 0x100 } as const;
+export const MSIX = { control: 2, table: 4, enable: 0x8000, tableSize: 0x7ff, entryBytes: 16, masked: 1 } as const;
 
 /** A function's place and its bus, for configuration accesses. */
 export interface PciAddress {
@@ -19,16 +19,23 @@ export interface PciAddress {
   readonly devfn: number;
 }
 
-/** Offset of a capability. Throws ENODEV where the function has none or there is no function. */
-function findCapability({ pci, bus, devfn }: PciAddress, id: number): number {
-  if (pci.readConfig(bus, devfn, 0, 2) === 0xffff) throw new XenError('ENODEV');
-  if (!(pci.readConfig(bus, devfn, STATUS, 2) & STATUS_CAPABILITIES)) throw new XenError('ENODEV');
+/** Offset of a capability; null where the function has none or there is no function. */
+export function capabilityOf({ pci, bus, devfn }: PciAddress, id: number): number | null {
+  if (pci.readConfig(bus, devfn, 0, 2) === 0xffff) return null;
+  if (!(pci.readConfig(bus, devfn, STATUS, 2) & STATUS_CAPABILITIES)) return null;
   let at = pci.readConfig(bus, devfn, CAPABILITIES, 1) & 0xfc;
   for (let i = 0; at !== 0 && i < MAX_CAPABILITIES; i++) {
     if (pci.readConfig(bus, devfn, at, 1) === id) return at;
     at = pci.readConfig(bus, devfn, at + 1, 1) & 0xfc;
   }
-  throw new XenError('ENODEV');
+  return null;
+}
+
+/** The same, and throws ENODEV. */
+function findCapability(place: PciAddress, id: number): number {
+  const at = capabilityOf(place, id);
+  if (at === null) throw new XenError('ENODEV');
+  return at;
 }
 
 /** The one message of a function's MSI capability. Throws ENODEV. */

@@ -10,13 +10,14 @@ import { INVALID_PFN } from '../memory/m2p.ts';
 
 /**
  * What stands at a guest frame. ram: a page of the domain's own, or one that Xen shares with it. grant: another's page that was granted;
- * its references are the grant operation's. foreign: another's page, mapped by right of control.
+ * its references are the grant operation's. foreign: another's page, mapped by right of control. direct: a frame of the machine's that is
+ * nobody's RAM (firmware's tables), mapped where it stands for the domain that drives the machine.
  */
-export type GfnType = 'none' | 'ram' | 'grant' | 'grantReadOnly' | 'foreign';
+export type GfnType = 'none' | 'ram' | 'grant' | 'grantReadOnly' | 'foreign' | 'direct';
 
 /** What is lent, of which the map of frames alone does not say enough. */
 interface Lent {
-  type: 'grant' | 'grantReadOnly' | 'foreign';
+  type: 'grant' | 'grantReadOnly' | 'foreign' | 'direct';
   mfn: Mfn;
 }
 
@@ -89,7 +90,7 @@ export class Physmap {
   /** Ends a grant's mapping; its references are the caller's again. False where it is not what stands there. */
   removeGrant(gfn: Gfn, mfn: Mfn): boolean {
     const lent = this.lent.get(gfn);
-    if (!lent || lent.type === 'foreign' || lent.mfn !== mfn) return false;
+    if (!lent || lent.type === 'foreign' || lent.type === 'direct' || lent.mfn !== mfn) return false;
     this.takeBack(gfn, mfn);
     return true;
   }
@@ -105,6 +106,12 @@ export class Physmap {
       throw error;
     }
     this.lend(gfn, mfn, 'foreign');
+  }
+
+  /** Maps a frame of the machine's at its own number, for the domain's builder. It must be DOMID_IO's, which never goes away. */
+  addDirect(mfn: Mfn): void {
+    this.makeRoom(mfn);
+    this.lend(mfn, mfn, 'direct');
   }
 
   /** XENMEM_remove_from_physmap: ends a mapping; a page of the domain's own stays its own. Throws ENOENT for holes and for grants. */
@@ -137,6 +144,7 @@ export class Physmap {
   destroy(): void {
     for (const [gfn, { type, mfn }] of [...this.lent]) {
       this.takeBack(gfn, mfn);
+      if (type === 'direct') continue;
       if (type !== 'grantReadOnly') this.frames.putPageType(mfn);
       this.frames.putPage(mfn);
     }
@@ -146,7 +154,9 @@ export class Physmap {
   /** Anything but something lent may be mapped over. */
   private prepare(gfn: Gfn): void {
     this.makeRoom(gfn);
-    if (!this.lent.has(gfn)) return;
+    const lent = this.lent.get(gfn);
+    if (!lent) return;
+    if (lent.type === 'direct') throw new XenError('EPERM');
     this.domain.crash(`gfn 0x${gfn.toString(16)} is mapped over while it has another domain's page`, 'p2m.c');
     throw new XenError('EINVAL');
   }

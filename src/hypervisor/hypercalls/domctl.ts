@@ -9,7 +9,7 @@ import type { Vcpu } from '../vcpu.ts';
 import { writeFirst } from './bitmaps.ts';
 import type { Handler } from './copy.ts';
 import { domainInfo, domainsFrom, isRunning, timeOf } from './domain-info.ts';
-import { notBuilt } from './not-built.ts';
+import { noOperation, notBuilt } from './not-built.ts';
 import { requirePrivileged } from './permissions.ts';
 import { type Member, member } from './union-member.ts';
 
@@ -114,7 +114,7 @@ export const domctl: Handler = (vcpu, args) => {
   requirePrivileged(caller);
   if (a.cmd === DOMCTL.getdomaininfo) return getInfo(vcpu, args[0], a.domain);
   const operation = OPERATIONS.get(a.cmd);
-  if (!operation || !target) return notBuilt(caller, `domctl ${NAMES.get(a.cmd) ?? a.cmd}`);
+  if (!operation || !target) return noOperation(caller, 'domctl', NAMES.get(a.cmd));
   return operation(vcpu, args[0] + DOMCTL_UNION, target);
 };
 

@@ -6,7 +6,7 @@ import type { Domain } from '../domain.ts';
 import { XenError } from '../errors.ts';
 import { NR_GSIS } from '../events/pirq.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { type Handler, inout, input, op, type SubOperation, subops } from './copy.ts';
+import { type Handler, inout, input, op, type SubOperation, subops, u32Arg } from './copy.ts';
 import { requirePrivileged } from './permissions.ts';
 import * as hardware from './physdev-hardware.ts';
 import { hvmPhysdevOp } from './physdev-hvm.ts';
@@ -110,7 +110,19 @@ const operations = subops(PHYSDEVOP, {
   },
 });
 
-export const physdevOp: Handler = (vcpu, args) => (vcpu.domain.hvm ? hvmPhysdevOp : operations)(vcpu, args);
+/** What an HVM domain that drives the machine has of it: PCI is trapped, interrupts are its I/O APIC's (hvm_physdev_op). */
+const OF_PVH_CONTROL = new Set<number>([
+  PHYSDEVOP.pci_mmcfg_reserved,
+  PHYSDEVOP.pci_device_add,
+  PHYSDEVOP.pci_device_remove,
+  PHYSDEVOP.dbgp_op,
+]);
+
+export const physdevOp: Handler = (vcpu, args) => {
+  const { domain } = vcpu;
+  const isOwn = domain.isPv || (domain.drivesHardware && OF_PVH_CONTROL.has(u32Arg(args[0])));
+  return (isOwn ? operations : hvmPhysdevOp)(vcpu, args);
+};
 
 function pointsAtOwn(vcpu: Vcpu, address: bigint, length: number): boolean {
   try {

@@ -8,7 +8,7 @@ import { writeWallclock } from '../time/time-info.ts';
 import type { Vcpu } from '../vcpu.ts';
 import type { Handler } from './copy.ts';
 import { cpuSignature } from './cpu-signature.ts';
-import { notBuilt } from './not-built.ts';
+import { noOperation } from './not-built.ts';
 import { requirePrivileged } from './permissions.ts';
 import { type Member, member } from './union-member.ts';
 
@@ -120,6 +120,6 @@ export const platformOp: Handler = (vcpu, args) => {
   if (interfaceVersion !== XENPF_INTERFACE_VERSION) throw new XenError('EACCES');
   requirePrivileged(domain);
   const operation = OPERATIONS.get(cmd);
-  if (!operation) return notBuilt(domain, `XENPF operation ${NAMES.get(cmd) ?? cmd}`);
+  if (!operation) return noOperation(domain, 'XENPF operation', NAMES.get(cmd));
   return operation(vcpu, args[0] + PLATFORM_UNION, undefined);
 };

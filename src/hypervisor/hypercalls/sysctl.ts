@@ -12,7 +12,7 @@ import type { Vcpu } from '../vcpu.ts';
 import { writeFirst } from './bitmaps.ts';
 import type { Handler } from './copy.ts';
 import { domainInfo, domainsFrom } from './domain-info.ts';
-import { notBuilt } from './not-built.ts';
+import { noOperation, notBuilt } from './not-built.ts';
 import { requirePrivileged } from './permissions.ts';
 import { type Member, member } from './union-member.ts';
 
@@ -184,6 +184,6 @@ export const sysctl: Handler = (vcpu: Vcpu, args) => {
   if (interfaceVersion !== XEN_SYSCTL_INTERFACE_VERSION) throw new XenError('EACCES');
   requirePrivileged(domain);
   const operation = OPERATIONS.get(cmd);
-  if (!operation) return notBuilt(domain, `sysctl ${NAMES.get(cmd) ?? cmd}`);
+  if (!operation) return noOperation(domain, 'sysctl', NAMES.get(cmd));
   return operation(vcpu, args[0] + SYSCTL_UNION, undefined);
 };

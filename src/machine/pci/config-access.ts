@@ -3,6 +3,9 @@
 import { type AccessSize, floating, type RegisterSpace, type Saveable } from '../chip.ts';
 import type { PciBus } from './bus.ts';
 
+/** Configuration spaces by bus, device and function. */
+export type ConfigAccess = Pick<PciBus, 'readConfig' | 'writeConfig'>;
+
 /** Ports of mechanism #1: four of the address register, four of data. */
 export const CONFIG_PORTS = { start: 0xcf8, length: 8 } as const;
 /** Size of the memory-mapped window: a megabyte for each of 256 buses. */
@@ -62,9 +65,9 @@ export class ConfigPorts implements RegisterSpace, Saveable<number> {
 
 /** The memory-mapped window, to be attached over ECAM_SIZE bytes. */
 export class EcamWindow implements RegisterSpace {
-  private readonly bus: PciBus;
+  private readonly bus: ConfigAccess;
 
-  constructor(bus: PciBus) {
+  constructor(bus: ConfigAccess) {
     this.bus = bus;
   }
 

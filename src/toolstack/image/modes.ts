@@ -5,11 +5,14 @@ import { EM_X86_64, PT_LOAD } from '../../abi/elf.ts';
 import type { KernelImage } from './kernel.ts';
 import type { KernelSymbols } from './symbols.ts';
 
-export const MODES = ['native', 'dom0', 'pv', 'pvh', 'pvhvm'] as const;
+export const MODES = ['native', 'dom0', 'dom0pvh', 'pv', 'pvh', 'pvhvm'] as const;
 export type Mode = (typeof MODES)[number];
 
+/** What a machine of each mode has its devices on: virtio where it is a PC to its kernel, Xen's own otherwise. */
+export const deviceBus = (mode: Mode): 'virtio' | 'xen' => (mode === 'native' || isDom0(mode) ? 'virtio' : 'xen');
+
 /** It is the control domain of its host. */
-export const isDom0 = (mode: Mode): boolean => mode === 'dom0';
+export const isDom0 = (mode: Mode): boolean => mode === 'dom0' || mode === 'dom0pvh';
 
 export interface ModeAnswer {
   readonly can: boolean;
@@ -25,7 +28,9 @@ export function imageModes(image: KernelImage, symbols: KernelSymbols | null): R
   const pv = pvMode(image);
   const pvh = pvhMode(image);
   const native = nativeMode(image);
-  return { native, dom0: dom0Mode(image, pv, pvh), pv, pvh, pvhvm: pvhvmMode(image, native, symbols) };
+  const dom0 = dom0Mode(image, pv, 'PV');
+  const dom0pvh = dom0Mode(image, pvh, 'PVH');
+  return { native, dom0, dom0pvh, pv, pvh, pvhvm: pvhvmMode(image, native, symbols) };
 }
 
 function nativeMode(image: KernelImage): ModeAnswer {
@@ -75,15 +80,15 @@ function pvhMode({ xen, elf, config }: KernelImage): ModeAnswer {
   return yes(`PHYS32_ENTRY ${hex(BigInt(entry))}`);
 }
 
-function dom0Mode({ xen, config }: KernelImage, pv: ModeAnswer, pvh: ModeAnswer): ModeAnswer {
-  if (!pv.can && !pvh.can) return no(`${pv.reason}, and ${pvh.reason}`);
+/** @param kind what the control domain is to be: the image's answer for a guest of that kind, and its name */
+function dom0Mode({ xen, config }: KernelImage, kind: ModeAnswer, name: string): ModeAnswer {
+  if (!kind.can) return kind;
   // Xen asks only where there is such a note.
   if (xen.supportedFeatureBits !== null && !xen.supportedFeatures.has('dom0')) {
     return no('its SUPPORTED_FEATURES lack dom0 (built without CONFIG_XEN_DOM0)');
   }
   if (config !== null && config.get('XEN_DOM0') !== 'y') return no('it was built without CONFIG_XEN_DOM0');
-  const kinds = [pv.can ? 'PV' : '', pvh.can ? 'PVH' : ''].filter(kind => kind !== '').join(' or ');
-  return yes(xen.supportedFeatureBits === null ? `as ${kinds}; no SUPPORTED_FEATURES note forbids it` : `as ${kinds}`);
+  return yes(xen.supportedFeatureBits === null ? `as ${name}; no SUPPORTED_FEATURES note forbids it` : `as ${name}`);
 }
 
 function pvhvmMode({ config, release }: KernelImage, native: ModeAnswer, symbols: KernelSymbols | null): ModeAnswer {

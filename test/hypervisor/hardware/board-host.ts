@@ -39,6 +39,7 @@ export function boardHost(add: (board: Board) => void = () => {}): BoardHost {
     interrupts: board.interrupts,
     ioApic: board.wiring.ioApic,
     ioApicAddress: AT.ioApic,
+    ecamAddress: AT.ecam,
     processors: 2,
     ownPorts: [[AT.com1, AT.com1 + 7]],
     ownGsis: [4],

@@ -135,7 +135,8 @@ describe('modes', () => {
   it('of a kernel with everything', async () => {
     expect(await modesOf(makeBzImage(kernel()))).toMatchObject({
       native: { can: true },
-      dom0: { can: true, reason: 'as PV or PVH' },
+      dom0: { can: true, reason: 'as PV' },
+      dom0pvh: { can: true, reason: 'as PVH' },
       pv: { can: true },
       pvh: { can: true, reason: 'PHYS32_ENTRY 0x1000850' },
       pvhvm: { can: false, reason: 'neither its configuration nor its symbols are known' },
@@ -144,7 +145,8 @@ describe('modes', () => {
 
   it.each([
     ['no notes', kernel(ALL_GONE), 'pv', /no Xen ELF notes/],
-    ['no notes', kernel(ALL_GONE), 'dom0', /no Xen ELF notes .*, and it has no PHYS32_ENTRY note/],
+    ['no notes', kernel(ALL_GONE), 'dom0', /no Xen ELF notes/],
+    ['no notes', kernel(ALL_GONE), 'dom0pvh', /no PHYS32_ENTRY note/],
     ['only the PVH note', kernel({ ...ALL_GONE, 18: LINUX[18] }), 'pv', /no XEN_VERSION/],
     ['another interface', kernel({ 5: text('xen-2.0\0') }), 'pv', /for "xen-2.0"/],
     ['another guest', kernel({ 6: text('plan9\0'), 8: null }), 'pv', /neither the generic loader nor Linux/],
@@ -156,6 +158,7 @@ describe('modes', () => {
     ['no PVH note', kernel({ 18: null }), 'pvh', /no PHYS32_ENTRY/],
     ['a PVH entry outside', kernel({ 18: words(0x100) }), 'pvh', /0x100 lies outside/],
     ['no dom0 feature', kernel({ 17: words(0x8001) }), 'dom0', /SUPPORTED_FEATURES lack dom0/],
+    ['no dom0 feature', kernel({ 17: words(0x8001) }), 'dom0pvh', /SUPPORTED_FEATURES lack dom0/],
   ] as const)('cannot with %s', async (_, bytes, mode, reason) => {
     const answer = (await modesOf(bytes))[mode];
     expect(answer.can).toBe(false);
@@ -174,8 +177,8 @@ describe('modes', () => {
     expect(lines).toContain('  PHYS32_RELOC        align 0x200000 min 0x1000000 max 0x3fffffff');
     expect(lines).toContain('  L1_MFN_VALID        mask 0x1 value 0x1');
     expect(lines).toContain('  unknown(77)         0x3f');
-    expect(lines).toContain('  pv      can (64-bit, with Xen ELF notes)');
-    expect(lines.at(-1)).toMatch(/^ {2}pvhvm {3}cannot, because /);
+    expect(lines).toContain('  pv       can (64-bit, with Xen ELF notes)');
+    expect(lines.at(-1)).toMatch(/^ {2}pvhvm {4}cannot, because /);
     expect(JSON.parse(JSON.stringify(inspectImage(await load(kernel())))).entry).toBe('0xffffffff81001000');
   });
 });

@@ -136,15 +136,15 @@ const STARTERS: Partial<Record<Mode, Starter>> = {
       log,
     });
   },
-  dom0: (request, log, devices) => control('pv', request, log, devices),
-  dom0pvh: (request, log, devices) => control('pvh', request, log, devices),
+  dom0: (request, log, devices) => withDom0('pv', request, log, devices),
+  dom0pvh: (request, log, devices) => withDom0('pvh', request, log, devices),
   pv: (request, log, devices) => hosted(request, log, devices, CREATORS.pv),
   pvh: (request, log, devices) => hosted(request, log, devices, CREATORS.pvh),
   pvhvm: (request, log, devices) => hosted(request, log, devices, CREATORS.pvhvm),
 };
 
 /** A machine with Dom0. */
-async function control(
+async function withDom0(
   kind: 'pv' | 'pvh',
   request: BootRequest,
   log: (line: string) => void,

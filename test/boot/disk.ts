@@ -27,7 +27,7 @@ import { addVifs, openNetworks } from '../../src/toolstack/devices/network-setup
 import { Vbd } from '../../src/toolstack/devices/vbd.ts';
 import { parseVdev } from '../../src/toolstack/devices/vdev.ts';
 import { Dom0Machine } from '../../src/toolstack/dom0.ts';
-import type { Mode } from '../../src/toolstack/image/modes.ts';
+import { deviceBus, type Mode } from '../../src/toolstack/image/modes.ts';
 import { builtinInitramfs } from '../../src/toolstack/init/initramfs.ts';
 import { scratchPath } from './domzero.ts';
 
@@ -93,7 +93,7 @@ const user = (wake: () => void) => ({ sockets: nodeSockets(wake) });
 
 /** A machine whose first disk has the system, with a network that leads to this machine. */
 export async function machineWith(mode: Mode, system: Installed, disk: BlockSource): Promise<Machine> {
-  const isBare = mode === 'native' || mode === 'dom0';
+  const isBare = deviceBus(mode) === 'virtio';
   const options = {
     image: system.image,
     initrd: rootInitramfs(system, isBare ? '/dev/vda' : '/dev/xvda'),
@@ -104,6 +104,7 @@ export async function machineWith(mode: Mode, system: Installed, disk: BlockSour
   const bare = { ...options, disks: [disk], networks: { vifs, user } };
   if (mode === 'native') return NativeMachine.create(bare);
   if (mode === 'dom0') return Dom0Machine.create(bare);
+  if (mode === 'dom0pvh') return Dom0Machine.create({ ...bare, kind: 'pvh' });
   const host = await Host.create({ ramBytes: ramForGuests(MEMORY) });
   const create = {
     pv: () => host.createPvDomain(options),

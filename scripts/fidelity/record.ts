@@ -25,6 +25,9 @@ export interface RecordOptions {
   readonly commandLine: string;
 }
 
+/** Hypercalls whose operations stand in memory and are told apart in genuine Xen's traces. */
+const BATCHES = new Set(['mmuext_op', 'platform_op']);
+
 export async function record(kernel: readonly string[], options: RecordOptions): Promise<Recording> {
   const image = await loadImages(kernel.map(path => ({ name: basename(path), bytes: readFileSync(path) })));
   const { mode, cpus, memoryMiB, cpu, commandLine: cmdline } = options;
@@ -54,6 +57,6 @@ export async function record(kernel: readonly string[], options: RecordOptions):
 
 function note(first: FirstSeen, vcpu: Vcpu, call: HypercallRecord): void {
   const { name, batch } = decodeCall(call, memoryOf(vcpu));
-  for (const operation of batch) first.batch(name, operation);
+  if (BATCHES.has(name)) for (const operation of batch) first.batch(name, operation);
   first.call(call.number, call.args, BigInt.asIntN(64, call.result));
 }

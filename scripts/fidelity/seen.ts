@@ -9,7 +9,7 @@ import { snake } from '../../src/tracing/value.ts';
 export interface Seen {
   /** What it is called, and what is compared: "vcpu_op.register_vcpu_info", "mmuext_op: pin_l4_table". */
   readonly call: string;
-  /** A later call of the same that failed, where the first had not or had with another number. */
+  /** A later call of the same that failed, with a number that none before had. */
   readonly isLaterError: boolean;
   /** null for an operation within a batch, of which only the name is known. */
   readonly number: number | null;
@@ -55,12 +55,13 @@ export function batchName(hypercall: string, command: number): string {
 /** Collects what is seen for the first time. */
 export class FirstSeen {
   readonly list: Seen[] = [];
-  private readonly calls = new Map<string, { errorSeen: boolean }>();
+  /** The error numbers that each call has had. */
+  private readonly calls = new Map<string, Set<bigint>>();
 
   batch(hypercall: string, operation: string): void {
     const call = `${hypercall}: ${operation}`;
     if (this.calls.has(call)) return;
-    this.calls.set(call, { errorSeen: false });
+    this.calls.set(call, new Set());
     this.list.push({ call, isLaterError: false, number: null, args: [], result: null });
   }
 
@@ -68,9 +69,9 @@ export class FirstSeen {
     const call = callName(number, args);
     const known = this.calls.get(call);
     const isError = result < 0n && result > -4096n;
-    if (known === undefined) this.calls.set(call, { errorSeen: false });
-    else if (!isError || known.errorSeen) return;
-    else known.errorSeen = true;
+    if (known === undefined) this.calls.set(call, new Set(isError ? [result] : []));
+    else if (!isError || known.has(result)) return;
+    else known.add(result);
     this.list.push({ call, isLaterError: known !== undefined, number, args: args.slice(0, 4), result });
   }
 }

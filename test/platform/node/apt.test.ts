@@ -98,6 +98,21 @@ describe('a kernel', () => {
   });
 });
 
+test("another release's packages come from lists of its own", () => {
+  installApt();
+  publish('linux-image-6');
+  const lines: string[] = [];
+  const other = new Apt({ notify: line => lines.push(line), cache: join(root, 'cache'), release: 'trixie' });
+  expect(other.show('linux-image-6').version).toBe('1:6.1-2');
+  const state = join(root, 'cache/apt-trixie-amd64');
+  expect(calls('apt-cache')).toEqual([expect.stringContaining(`Dir::Etc::SourceList=${state}/sources.list`)]);
+  other.download(other.show('linux-image-6'));
+  expect(calls('apt-get').at(-1)).toMatch(/SourceParts=\/dev\/null.* download linux-image-6:amd64=1:6.1-2$/);
+  expect(() => other.show('linux-image-none')).toThrow(/apt knows no package linux-image-none/);
+  expect(readFileSync(join(state, 'sources.list'), 'utf8')).toBe('deb http://deb.debian.org/debian trixie main\n');
+  expect(lines.filter(line => /lists/.test(line))).toEqual(['fetching package lists for trixie amd64 with apt-get']);
+});
+
 test('where the system has no package lists, lists of our own are fetched, once', () => {
   installApt({ systemListsEmpty: true });
   publish('linux-image-6');

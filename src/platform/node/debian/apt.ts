@@ -52,8 +52,12 @@ export interface AptOptions {
   readonly notify?: Notify;
   readonly cache?: string;
   readonly architecture?: Architecture;
+  /** A release of Debian by its name, instead of the system's own: "trixie". */
+  readonly release?: string;
 }
 
+/** Where every release of Debian is. */
+const ARCHIVE = 'http://deb.debian.org/debian';
 /** How long lists of our own are taken for what the mirror has. Milliseconds. */
 const KEPT_MS = 24 * 3600 * 1000;
 
@@ -64,13 +68,17 @@ export class Apt {
   readonly architecture: Architecture;
   private readonly cache: string;
   private readonly notify: Notify;
+  private readonly release: string | null;
   private lists: Lists = 'system';
   private updateProblem: string | null = null;
 
-  constructor({ notify = () => {}, cache = cacheDirectory(), architecture = 'amd64' }: AptOptions = {}) {
+  constructor({ notify = () => {}, cache = cacheDirectory(), architecture = 'amd64', release }: AptOptions = {}) {
+    this.release = release ?? null;
     this.cache = cache;
     this.notify = notify;
     this.architecture = architecture;
+    // The system's lists are those of its own release.
+    if (this.release !== null) this.nextLists();
   }
 
   /** What apt knows of a package. Fetches package lists where neither the system nor the cache has them. Throws AptError. */
@@ -158,9 +166,12 @@ export class Apt {
     }
     this.lists = 'fresh';
     for (const part of ['lists/partial', 'archives/partial']) mkdirSync(join(this.state, part), { recursive: true });
+    if (this.release !== null) writeFileSync(this.sourceList, `deb ${ARCHIVE} ${this.release} main\n`);
     // Without a status file apt-get does not run; nothing is installed as far as these lists are concerned.
     writeFileSync(join(this.state, 'status'), '');
-    this.notify(`fetching package lists for ${this.architecture} with apt-get`);
+    this.notify(
+      `fetching package lists for ${this.release ?? ''} ${this.architecture} with apt-get`.replace('  ', ' '),
+    );
     const { status, stderr } = this.run('apt-get', ['update']);
     // One source of several may be out of reach, and what the others have suffice.
     if (status !== 0) this.updateProblem = `not all package lists could be fetched (${lastLine(stderr)})`;
@@ -169,7 +180,11 @@ export class Apt {
 
   /** Where lists of our own are. */
   private get state(): string {
-    return join(this.cache, `apt-${this.architecture}`);
+    return join(this.cache, `apt-${this.release === null ? '' : `${this.release}-`}${this.architecture}`);
+  }
+
+  private get sourceList(): string {
+    return join(this.state, 'sources.list');
   }
 
   /** Options that make apt use lists of our own. */
@@ -179,6 +194,9 @@ export class Apt {
     return [
       ...['-o', `Dir::State=${state}`, '-o', `Dir::State::lists=${join(state, 'lists')}`],
       ...['-o', `Dir::State::status=${join(state, 'status')}`, '-o', `Dir::Cache=${state}`],
+      ...(this.release === null
+        ? []
+        : ['-o', `Dir::Etc::SourceList=${this.sourceList}`, '-o', 'Dir::Etc::SourceParts=/dev/null']),
       ...['-o', `APT::Architecture=${architecture}`, '-o', `APT::Architectures=${architecture}`],
     ];
   }

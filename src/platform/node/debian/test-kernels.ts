@@ -9,7 +9,10 @@ export const TEST_KERNELS = {
   rt: { meta: 'linux-image-rt-amd64', architecture: 'amd64' },
   '686': { meta: 'linux-image-686', architecture: 'i386' },
   '686-pae': { meta: 'linux-image-686-pae', architecture: 'i386' },
-} as const satisfies Record<string, { meta: string; architecture: Architecture }>;
+  /** Of the releases before and after this system's: 5.10 and 6.12. */
+  bullseye: { meta: 'linux-image-amd64', architecture: 'amd64', release: 'bullseye' },
+  trixie: { meta: 'linux-image-amd64', architecture: 'amd64', release: 'trixie' },
+} as const satisfies Record<string, { meta: string; architecture: Architecture; release?: string }>;
 export type TestKernel = keyof typeof TEST_KERNELS;
 
 /** A shell for tests of the console. */
@@ -19,8 +22,8 @@ export type Obtained = { readonly files: readonly string[] } | { readonly missin
 
 /** The files of a test kernel, or why there are none. */
 export function testKernel(which: TestKernel, notify: Notify = () => {}): Obtained {
-  const { meta, architecture } = TEST_KERNELS[which];
-  return attempt(() => obtainKernel(meta, new Apt({ architecture, notify })));
+  const { meta, ...options } = TEST_KERNELS[which];
+  return attempt(() => obtainKernel(meta, new Apt({ ...options, notify })));
 }
 
 /** The file of the shell's package, or why there is none. */

@@ -21,8 +21,10 @@ interface Known {
 const FIRMWARE = 'another firmware: its tables, names, resources and sleep states';
 const DEVICES = 'other devices: QEMU has an ICH9 with SATA and interrupt links, this machine none of them';
 const PROCESSOR = 'another CPU model: what its leaves say, and the bugs that Linux knows of it';
+const TSC =
+  'an invariant TSC, which QEMU does not emulate: Xen shows it to Dom0, and hides HWCR.TscFreqSel as of 4.17.3';
 const TIMER = 'reading the emulated PIT takes QEMU too long for a calibration, so Linux takes what Xen says';
-const ASYNCHRONOUS = 'two threads of the kernel: which is first depends on how long things take';
+const ASYNCHRONOUS = "a thread of its own in the kernel, or another order of devices in the firmware's tables";
 
 /** Of a log without time stamps, with numbers masked. */
 const KNOWN: readonly Known[] = [
@@ -32,6 +34,9 @@ const KNOWN: readonly Known[] = [
   { line: /^(system #:#: .* reserved|i#: PNP: PS\/# Controller|rtc_cmos #:#: RTC can wake from S#|pnp #:#: |pnp: PnP ACPI: found)/, sides: '-+', cause: FIRMWARE },
   { line: /^(ACPI: PCI: Interrupt link |pci #:#:.*|pci_bus #:#.*|acpiphp: Slot)/, sides: '-+~', cause: DEVICES },
   { line: /^(x#\/fpu: |AMD Zen#|active return thunk|RETBleed|Speculative |Spectre|SRBDS|Last level )/, sides: '-+', cause: PROCESSOR },
+  { line: /^Transient Scheduler Attacks: /, sides: '-+', cause: PROCESSOR },
+  { line: /^(Trying to unpack rootfs image|Freeing initrd memory|rtc_cmos #:#: |xen: registering gsi|Already setup the GSI|random: crng init done|node # deferred pages)/, sides: '~', cause: ASYNCHRONOUS },
+  { line: /^\[Firmware Bug\]: TSC doesn't count with P# frequency!/, sides: '+', cause: TSC },
   { line: /^tsc: (Fast TSC calibration|Detected # MHz TSC)/, sides: '-+', cause: TIMER },
 ]; // biome-ignore format: a table
 
@@ -59,7 +64,22 @@ export function logDifferences(theirs: readonly string[], ours: readonly string[
 }
 
 function causeOf(side: LogDifference['side'], mask: string): string | null {
-  const known = KNOWN.find(({ line, sides }) => sides.includes(side) && line.test(mask));
-  if (known) return known.cause;
-  return side === '~' ? ASYNCHRONOUS : null;
+  return KNOWN.find(({ line, sides }) => sides.includes(side) && line.test(mask))?.cause ?? null;
+}
+
+/** Differences as a Markdown table, those of one cause together. `lines`: how many genuine Xen's log has. */
+export function logTable(lines: number, differences: readonly LogDifference[]): string[] {
+  const count = (side: LogDifference['side']) => differences.filter(difference => difference.side === side).length;
+  const same = lines - count('-') - count('~');
+  const summary = `${same} of ${lines} lines the same; only genuine Xen (-): ${count('-')}, only domzero (+): ${count('+')}, elsewhere (~): ${count('~')}`;
+  const causes = [...new Set(differences.map(({ cause }) => cause))];
+  const rows = causes.flatMap(cause =>
+    differences
+      .filter(difference => difference.cause === cause)
+      .map(
+        ({ side, line }) =>
+          `| ${side} | \`${line.replace(/^(?:\(early\) )?\[ *[\d.]+\] ?/, '').trim()}\` | ${cause ?? '**unknown**'} |`,
+      ),
+  );
+  return [summary, '', '| | line | cause |', '| --- | --- | --- |', ...rows];
 }

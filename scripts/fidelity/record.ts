@@ -25,6 +25,9 @@ export interface RecordOptions {
   readonly commandLine: string;
 }
 
+/** How a Dom0 is booted whose log is compared. */
+export const DOM0_OPTIONS = { cpus: 1, append: 'earlyprintk=xen ignore_loglevel' } as const;
+
 /** Hypercalls whose operations stand in memory and are told apart in genuine Xen's traces. */
 const BATCHES = new Set(['mmuext_op', 'platform_op']);
 

@@ -8,6 +8,7 @@ import { runnerOf } from '../hypervisor/schedule.ts';
 import { AT, Board, type BoardOptions, PCI_HOLE } from '../machine/board.ts';
 import { layOutMemory, type MemoryLayout } from '../machine/memory-layout.ts';
 import { PhysicalMemory } from '../machine/physical-memory.ts';
+import { firmwareRanges } from '../machine/processor/mtrr.ts';
 import { VirtioBlock } from '../machine/virtio/block.ts';
 import { addVirtio } from '../machine/virtio/pci-device.ts';
 import { buildDom0Pvh } from './builder/dom0-pvh.ts';
@@ -238,6 +239,7 @@ function xenMachine(board: Board, layout: MemoryLayout, cpus: number, end: (how:
       [AT.com1, AT.com1 + 7],
       [PM_TIMER_PORT, PM_TIMER_PORT + 3],
     ] as const,
+    memoryTypes: firmwareRanges(PCI_HOLE.holeStart),
     ownGsis: [COM1_GSI],
     ownFrames: OWN_FRAMES,
     reservedFrames: [

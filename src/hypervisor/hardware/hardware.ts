@@ -3,6 +3,7 @@ import type { PlatformBus } from '../../machine/bus.ts';
 import type { InterruptBus } from '../../machine/interrupts/interrupt-bus.ts';
 import type { IoApic } from '../../machine/interrupts/io-apic.ts';
 import type { PciBus } from '../../machine/pci/bus.ts';
+import type { TypedRange } from '../../machine/processor/mtrr.ts';
 import { HostIrqs } from './host-irqs.ts';
 
 /** Inclusive ranges of I/O ports. */
@@ -21,6 +22,8 @@ export interface Machine {
   readonly ecamAddress: number | null;
   /** Ports of chips that are Xen's own (its serial port, the ACPI timer) beside those that are so on every PC. */
   readonly ownPorts: readonly PortRange[];
+  /** What firmware has written to the processors' variable MTRRs. */
+  readonly memoryTypes: readonly TypedRange[];
   /** Interrupts that Xen takes itself: that of its serial port. */
   readonly ownGsis: readonly number[];
   /** Physical addresses of chips that nobody but Xen may map: [first, last] frames. */

@@ -1,6 +1,6 @@
 // platform_op (7): what the domain that drives the machine tells Xen and asks it: time, firmware, processors, sleep.
 // xen/include/public/platform.h; xen/arch/x86/platform_hypercall.c.
-import { struct, u32 } from '../../abi/struct.ts';
+import { struct, u32, u64, ulong } from '../../abi/struct.ts';
 import * as abi from '../../abi/xen/platform.ts';
 import { FIRMWARE, FIRMWARE_INFO_BYTES, PCPU_FLAGS, PLATFORM_UNION, PM_INFO, XENPF } from '../../abi/xen/platform.ts';
 import { type ErrnoName, XenError } from '../errors.ts';
@@ -45,11 +45,27 @@ const firmware: Member = ({ guest }, pointer) => {
   guest.write(pointer + BigInt(FIRMWARE_INFO_BYTES.kbdShiftFlags), new Uint8Array(1));
 };
 
+const readMemtype = struct('xenpf_read_memtype', { reg: u32, mfn: ulong, nrMfns: u64, type: u32 });
+/** Variable MTRRs of a processor. */
+const VARIABLE_RANGES = 8;
+const FRAME = 4096;
+
+/** One of the processors' variable MTRRs; one that is not in use has no frames. */
+const memoryType = member(readMemtype, ({ domain }, { reg }) => {
+  const { hardware } = domain.hypervisor;
+  if (!hardware || reg >= VARIABLE_RANGES) throw new XenError('EINVAL');
+  const { base = 0, size = 0, type = 0 } = hardware.memoryTypes[reg] ?? {};
+  return { mfn: BigInt(base / FRAME), nrMfns: BigInt(size / FRAME), type };
+});
+
+const ALL_PROCESSORS = 0xffffffff;
 const pminfoHead = struct('xenpf_set_processor_pminfo head', { id: u32, type: u32 });
 
 /** Performance and idle states of a processor, as ACPI has them: Xen has no use for them on a machine without any. */
 const pmInfo: Member = (vcpu, pointer) => {
   const { id, type } = vcpu.guest.readStruct(pointer, pminfoHead);
+  // Of what a kernel can do about them it asks for all processors at once. Xen takes nothing away from it here.
+  if (type === PM_INFO.pdc && id === ALL_PROCESSORS) return;
   if (type > PM_INFO.pdc || type === PM_INFO.tx || id >= vcpu.domain.hypervisor.processors)
     throw new XenError('EINVAL');
 };
@@ -63,10 +79,10 @@ const OPERATIONS = new Map<number, Member>([
       setTime(vcpu, a.secs, a.nsecs, a.systemTime);
     }),
   ],
-  // Memory types are the business of page tables alone on this machine.
+  // Linux changes none since page tables have them all.
   [XENPF.add_memtype, refuse('EINVAL')],
   [XENPF.del_memtype, refuse('EINVAL')],
-  [XENPF.read_memtype, refuse('EINVAL')],
+  [XENPF.read_memtype, memoryType],
   [XENPF.microcode_update, refuse('EINVAL')],
   [XENPF.platform_quirk, refuse('EINVAL')],
   [XENPF.efi_runtime_call, refuse('ENOSYS')],

@@ -17,6 +17,8 @@ export interface CpuidContext {
   osxsave: boolean;
   xcr0: bigint;
   tscKHz: number;
+  /** It cannot migrate, so it may know that the TSC is invariant: the domain that drives the machine. */
+  invariantTsc?: boolean;
   /** The host's highest machine frame number. */
   maxMfn: number;
 }
@@ -47,6 +49,9 @@ const VISIBLE: VisibleFeatures = {
 };
 
 const OSXSAVE = 1 << 27;
+/** Advanced power management, of which guests see nothing. */
+const POWER = 0x80000007;
+const INVARIANT_TSC = 1 << 8;
 
 /** Features that decide about control registers and instructions. */
 const FEATURES = {
@@ -76,6 +81,8 @@ export function pvCpuid(model: CpuModel, context: CpuidContext, leaf: number, su
     result.ebx = xsaveSize(model, context.xcr0);
   } else if (leaf === 0xd && subleaf === 1 && result.eax & 2) {
     result.ebx = xsaveCompactSize(model, context.xcr0);
+  } else if (leaf === POWER && context.invariantTsc) {
+    result.edx = (model.leaves.find(row => row.leaf === POWER)?.edx ?? 0) & INVARIANT_TSC;
   }
   return result;
 }

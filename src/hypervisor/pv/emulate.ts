@@ -289,6 +289,7 @@ function cpuidContext(vcpu: Vcpu, osxsaveLeak: boolean): Parameters<typeof pvCpu
     osxsave: osxsaveLeak || (vcpu.pv.cr4 & CR4_OSXSAVE) !== 0n,
     xcr0: vcpu.cpu.get(S.xcr0),
     tscKHz: Number(hypervisor.clock.tscHz / 1000n),
+    invariantTsc: vcpu.domain.drivesHardware,
     maxMfn: hypervisor.frames.count - 1,
   };
 }

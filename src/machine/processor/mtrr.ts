@@ -30,6 +30,25 @@ export interface MtrrState {
   variable: bigint[];
 }
 
+/** A variable range: bytes, and a number of MemoryType. */
+export interface TypedRange {
+  readonly base: number;
+  readonly size: number;
+  readonly type: number;
+}
+
+/** Variable ranges as firmware uses them: devices from `holeStart` to 4 GiB in powers of two, from the top down. */
+export function firmwareRanges(holeStart: number): TypedRange[] {
+  const ranges: TypedRange[] = [];
+  let end = GIB4;
+  while (ranges.length < Number(VARIABLE_RANGES) && end > holeStart) {
+    const size = 2 ** Math.floor(Math.log2(Math.min(end - holeStart, lowestBit(end))));
+    end -= size;
+    ranges.push({ base: end, size, type: Number(MemoryType.uncacheable) });
+  }
+  return ranges;
+}
+
 export class Mtrrs implements MsrPart, Saveable<MtrrState> {
   private readonly addressMask: bigint;
   private state: MtrrState;
@@ -50,14 +69,10 @@ export class Mtrrs implements MsrPart, Saveable<MtrrState> {
     FIXED.forEach((index, i) => {
       state.fixed[i] = index === 0x259 ? 0n : eight(index < 0x259 ? MemoryType.writeBack : MemoryType.writeProtected);
     });
-    // powers of two from the top down
-    let end = GIB4;
-    for (let i = 0; i < Number(VARIABLE_RANGES) && end > holeStart; i++) {
-      const size = 2 ** Math.floor(Math.log2(Math.min(end - holeStart, lowestBit(end))));
-      end -= size;
-      state.variable[2 * i] = BigInt(end) | MemoryType.uncacheable;
+    firmwareRanges(holeStart).forEach(({ base, size, type }, i) => {
+      state.variable[2 * i] = BigInt(base) | BigInt(type);
       state.variable[2 * i + 1] = (this.addressMask & ~BigInt(size - 1)) | MASK_VALID;
-    }
+    });
   }
 
   read(index: number): bigint | null {

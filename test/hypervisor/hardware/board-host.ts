@@ -42,6 +42,7 @@ export function boardHost(add: (board: Board) => void = () => {}): BoardHost {
     ecamAddress: AT.ecam,
     processors: 2,
     ownPorts: [[AT.com1, AT.com1 + 7]],
+    memoryTypes: [{ base: 0xc0000000, size: 0x40000000, type: 0 }],
     ownGsis: [4],
     ownFrames: [[AT.ioApic / 4096, AT.ioApic / 4096]],
     reservedFrames: [[0, 0x100]],

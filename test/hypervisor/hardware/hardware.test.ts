@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { struct, type Type, u8, u16, u32 } from '../../../src/abi/struct.ts';
+import { struct, type Type, u8, u16, u32, u64, ulong } from '../../../src/abi/struct.ts';
 import * as dom from '../../../src/abi/xen/domctl.ts';
 import { DOMCTL } from '../../../src/abi/xen/domctl.ts';
 import * as ev from '../../../src/abi/xen/event-channel.ts';
@@ -248,6 +248,19 @@ describe('platform_op', () => {
     };
     expect(info(1)).toMatchObject({ maxPresent: 1, flags: 1, apicId: 1, acpiId: 1 });
     expect(info(2)).toMatchObject({ maxPresent: 1, flags: 4 });
+  });
+
+  it('tells what firmware made of the MTRRs, and takes what the kernel can do about power', () => {
+    const memtype = struct('memtype', { reg: u32, mfn: ulong, nrMfns: u64, type: u32 });
+    const read = (reg: number) => ask(XENPF.read_memtype, memtype, { reg, mfn: 9n, nrMfns: 9n, type: 9 });
+    expect(read(0)).toBe('0');
+    expect(dom0.got(memtype, UNION)).toEqual({ reg: 0, mfn: 0xc0000n, nrMfns: 0x40000n, type: 0 });
+    expect(read(7)).toBe('0');
+    expect(dom0.got(memtype, UNION)).toMatchObject({ mfn: 0n, nrMfns: 0n });
+    expect(read(8)).toBe('-EINVAL');
+    const pminfo = struct('pminfo', { id: u32, type: u32 });
+    expect(ask(XENPF.set_processor_pminfo, pminfo, { id: 0xffffffff, type: 3 })).toBe('0');
+    expect(ask(XENPF.set_processor_pminfo, pminfo, { id: 0xffffffff, type: 0 })).toBe('-EINVAL');
   });
 
   it('has no disks of a BIOS to tell of, and a keyboard', () => {

@@ -19,6 +19,11 @@ for (const name of ['epyc', 'skylake']) {
       expect(leaf(0x80000100)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
     });
 
+    it('tells of an invariant TSC only who cannot migrate', () => {
+      expect(leaf(0x80000007)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
+      expect(leaf(0x80000007, 0, { ...context, invariantTsc: true })).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0x100 });
+    });
+
     it('hides what a PV guest cannot use', () => {
       const one = leaf(1);
       for (const bit of [1, 3, 12, 13, 17, 21]) expect([bit, (one.edx >>> bit) & 1]).toEqual([bit, 0]); // VME PSE MTRR PGE PSE36 DS

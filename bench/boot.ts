@@ -1,19 +1,22 @@
 // Whole-process time of a boot to power-off: `domzero check` in a mode beside QEMU (TCG), which boots the same bzImage and initramfs with as much
-// memory: natively for `native`, as Dom0 of genuine Xen for the Xen modes. They run in turn, so that a busy machine hurts both. Debian's
+// memory: natively for `native`, as Dom0 of genuine Xen for the Xen modes. They run in turn, so that a busy machine hurts both. For `dom0` the two
+// kernel logs are then compared line by line: docs/fidelity.md. Debian's
 // qemu-system-x86 and, for the Xen modes, xen-hypervisor-*-amd64 packages must be installed.
 //   npx tsx bench/boot.ts KERNEL.deb [rounds [mode]]
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
+import { genuineDom0 } from '../scripts/fidelity/genuine-dom0.ts';
+import { logDifferences, logTable } from '../scripts/fidelity/log-differences.ts';
+import { kernelLines } from '../scripts/fidelity/trace-file.ts';
 import { loadImage } from '../src/index.ts';
 import { MODES, type Mode } from '../src/toolstack/image/modes.ts';
 import { builtinInitramfs } from '../src/toolstack/init/initramfs.ts';
 
 const MEMORY_MIB = 256;
-/** What Xen itself and QEMU's firmware want beside Dom0. */
-const XEN_MIB = 512;
+/** As `check` has it, and every message on the console. */
+const APPEND = 'earlyprintk=xen ignore_loglevel';
 const TIMEOUT_MS = 600_000;
 
 interface Sample {
@@ -62,16 +65,17 @@ function qemuNative(files: Files): Sample {
 }
 
 function qemuXen(files: Files, folder: string): Sample {
-  const xen = readdirSync('/boot').find(name => /^xen-4.*-amd64\.gz$/.test(name));
-  if (!xen) throw new Error('genuine Xen is missing: apt-get install xen-hypervisor-4.17-amd64 qemu-system-x86');
-  const xenFile = join(folder, 'xen');
-  writeFileSync(xenFile, gunzipSync(readFileSync(join('/boot', xen))));
-  return measure('qemu-system-x86_64', [
-    ...['-accel', 'tcg', '-cpu', 'max,-smap,-smep,+svm', '-m', String(MEMORY_MIB + XEN_MIB), '-kernel', xenFile],
-    ...['-initrd', `${files.kernel} console=hvc0,${files.initrd}`],
-    ...['-append', `console=com1 com1=115200 dom0_mem=${MEMORY_MIB}M dom0_max_vcpus=1`],
-    ...quiet(files),
-  ]);
+  const { kernel, initrd, console } = files;
+  const dom0 = { kernel, initrd, console, append: APPEND, memoryMiB: MEMORY_MIB, cpus: 1 };
+  return measure(...genuineDom0(dom0, folder));
+}
+
+/** What the kernel logged on both sides in the last round. */
+function compareLogs(files: Files, logs: string): void {
+  const [ours] = readdirSync(logs).filter(name => name.endsWith('.console.log'));
+  const theirs = kernelLines(readFileSync(files.console, 'utf8'));
+  const differences = logDifferences(theirs, kernelLines(readFileSync(join(logs, ours), 'utf8')));
+  console.log(logTable(theirs.length, differences).join('\n'));
 }
 
 async function main(): Promise<void> {
@@ -86,12 +90,16 @@ async function main(): Promise<void> {
     if (!image.bzImage) throw new Error(`${file}: QEMU needs a bzImage`);
     const [kernel, initrd, console_] = ['vmlinuz', 'initrd', 'console'].map(name => join(folder, name));
     const files = { kernel, initrd, console: console_ };
+    const logs = join(folder, 'logs');
     writeFileSync(kernel, image.bzImage);
     writeFileSync(initrd, builtinInitramfs({ bits: image.elf.bits }));
     const alternative = mode === 'native' ? 'QEMU' : 'QEMU+Xen';
     const qemu = () => (mode === 'native' ? qemuNative(files) : qemuXen(files, folder));
     const domzero = () =>
-      measure(process.execPath, ['bin/domzero', 'check', kernel, '--modes', mode, '--memory', `${MEMORY_MIB}M`]);
+      measure(process.execPath, [
+        ...['bin/domzero', 'check', kernel, '--modes', mode, '--memory', `${MEMORY_MIB}M`],
+        ...(mode === 'dom0' ? ['--append', 'ignore_loglevel', '--logs', logs] : []),
+      ]);
     execFileSync(process.execPath, ['bin/domzero', '--version']); // builds where needed
     const ours: Sample[] = [];
     const theirs: Sample[] = [];
@@ -110,6 +118,7 @@ async function main(): Promise<void> {
     console.log(
       `${image.release} ${mode}: wall ratio ${median(ratios).toFixed(2)} (${spread}), CPU ratio ${median(cpu).toFixed(2)}`,
     );
+    if (mode === 'dom0') compareLogs(files, logs);
   } finally {
     rmSync(folder, { recursive: true });
   }

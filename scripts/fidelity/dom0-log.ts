@@ -1,7 +1,7 @@
 // Compares what a kernel logs as Dom0 here and under genuine Xen: the same image and initramfs, line by line, times and numbers masked.
-//   npx tsx scripts/fidelity/dom0-log.ts KERNEL.deb [--memory 512] [--write]
+//   npx tsx scripts/fidelity/dom0-log.ts KERNEL.deb [--memory 512] [--write | --recorded]
 // Prints a Markdown table of the differences with their causes; exit status 1 where one has none. --write keeps genuine Xen's lines
-// as the fixture that test/boot/fidelity-dom0.test.ts compares with.
+// as the fixture that test/boot/fidelity-dom0.test.ts compares with; --recorded compares with that instead of booting QEMU.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -39,11 +39,17 @@ async function genuineLog(kernel: readonly string[], memoryMiB: number): Promise
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { memory: { type: 'string', default: '512' }, write: { type: 'boolean', default: false } },
+    options: {
+      memory: { type: 'string', default: '512' },
+      write: { type: 'boolean', default: false },
+      recorded: { type: 'boolean', default: false },
+    },
   });
   if (positionals.length === 0) throw new Error('give a kernel');
   const memoryMiB = Number(values.memory);
-  const theirs = await genuineLog(positionals, memoryMiB);
+  const theirs = values.recorded
+    ? kernelLines(readFileSync(FIXTURE, 'utf8'))
+    : await genuineLog(positionals, memoryMiB);
   if (values.write) writeFileSync(FIXTURE, `${theirs.join('\n')}\n`);
   const { cpus, append } = DOM0_OPTIONS;
   const commandLine = `console=hvc0 ${append}`;

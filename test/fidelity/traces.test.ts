@@ -5,6 +5,7 @@ import { align } from '../../scripts/fidelity/align.ts';
 import { compareLogs, masked } from '../../scripts/fidelity/console-log.ts';
 import { difference, nameOf } from '../../scripts/fidelity/differences.ts';
 import { knownCause } from '../../scripts/fidelity/known-differences.ts';
+import { logDifferences, logTable } from '../../scripts/fidelity/log-differences.ts';
 import { FirstSeen } from '../../scripts/fidelity/seen.ts';
 import { shapes } from '../../scripts/fidelity/shapes.ts';
 import { kernelLines, readTrace } from '../../scripts/fidelity/trace-file.ts';
@@ -77,8 +78,8 @@ test('a difference is named, and its cause is asked for', () => {
   expect(difference(pair({ ...theirs, args: [0n, 0x25n, theirs.args[2]] }))).toBe('arguments');
   // The same text elsewhere in the kernel is the same.
   expect(difference(pair({ ...theirs, args: [0n, 0x24n, 0xffffffff82000000n] }))).toBeNull();
-  expect(knownCause('console_io.write', 'result', 0)).toMatch(/Dom0/);
-  expect(knownCause('console_io.write', 'result', 1)).toBeNull();
+  expect(knownCause('physdev_op.eoi', 'only theirs', 0)).toMatch(/interrupt/);
+  expect(knownCause('physdev_op.eoi', 'only theirs', 1)).toBeNull();
 });
 
 test('logs are compared without times, addresses and sizes', () => {
@@ -93,4 +94,25 @@ test('logs are compared without times, addresses and sizes', () => {
     '2 messages in both; only genuine Xen (-): 0, only domzero (+): 1',
     '+ (early) [    0.600000] extra',
   ]);
+});
+
+test('lines of two logs are paired in order; what is left has a cause or has none', () => {
+  const theirs = ['one 1', 'DMI: QEMU', 'rtc_cmos 00:03: registered as rtc0', 'two', 'only there'];
+  const ours = [
+    'one 2',
+    'rtc_cmos 00:01: registered as rtc0',
+    'two',
+    "[Firmware Bug]: TSC doesn't count with P0 frequency!",
+    'two',
+  ];
+  const stamped = (lines: string[]) => lines.map((line, i) => `[    ${i}.000000] ${line}`);
+  const differences = logDifferences(stamped(theirs), stamped(ours));
+  expect(differences.map(({ side, line, cause }) => [side, line.slice(15), cause !== null])).toEqual([
+    ['-', 'DMI: QEMU', true],
+    ['-', 'only there', false],
+    ['+', "[Firmware Bug]: TSC doesn't count with P0 frequency!", true],
+    ['+', 'two', false],
+  ]);
+  const [summary] = logTable(theirs.length, differences);
+  expect(summary).toBe('3 of 5 lines the same; only genuine Xen (-): 2, only domzero (+): 2, elsewhere (~): 0');
 });

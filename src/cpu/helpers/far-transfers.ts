@@ -23,7 +23,7 @@ import {
 import { fromDescriptor, realSegment, setCode, setNullStack, setRealCode, setSegment } from './segment-registers.ts';
 import { currentStack, type Frame, mergePointer, peek, prepareFrame, type Stack } from './stack-frames.ts';
 import { innerStack } from './task-state.ts';
-import { switchTask, taskOfGate } from './task-switch.ts';
+import { enterTask, taskOfGate } from './task-switch.ts';
 
 const isCallGate = (type: number, long: boolean): boolean =>
   type === SystemType.callGate || (!long && type === SystemType.callGate16);
@@ -150,7 +150,7 @@ function far(core: SystemCore, width: bigint, selectorValue: bigint, offset: big
     if (!gate && type !== SystemType.tss && type !== SystemType.tss16) throw selectorFault(Vector.GP, selector);
     requireGateAccess(core, d);
     const task = gate ? taskOfGate(core, d) : d;
-    switchTask(core, task, call ? 'call' : 'jump', core.nextInstructionRip());
+    enterTask(core, task, call ? 'call' : 'jump');
   }
 }
 

@@ -23,7 +23,7 @@ import { type Event, isSoftware, pushedFlags } from './interrupts.ts';
 import { fromDescriptor, modeChanged, setCode, setNull, setNullStack, setSegment } from './segment-registers.ts';
 import { currentStack, type Frame, mergePointer, prepareFrame, type Stack, stackBits } from './stack-frames.ts';
 import { innerStack } from './task-state.ts';
-import { switchTask, taskOfGate } from './task-switch.ts';
+import { switchTask, taskOfGate, taskTrap } from './task-switch.ts';
 
 /** Error code bit: the index is the IDT's. */
 const IDT = 2;
@@ -149,14 +149,18 @@ function deliverLegacy(core: SystemCore, event: Event, gate: Gate, code: Descrip
 /** To the task of a task gate; an error code goes on the new task's stack. */
 function deliverToTask(core: SystemCore, event: Event, gate: Gate): void {
   const ext = extOf(event);
-  const { state } = core;
   const task = taskOfGate(core, { low: gate.selector << 16 } as Descriptor, ext);
-  switchTask(core, task, 'event', event.returnRip, ext);
-  if (event.code === null) return;
+  const traps = switchTask(core, task, 'event', event.returnRip, ext);
+  if (event.code !== null) pushCode(core, task, event.code, ext);
+  if (traps) throw taskTrap();
+}
+
+function pushCode(core: SystemCore, task: Descriptor, code: number, ext: number): void {
+  const { state } = core;
   const size = (task.attributes & 15 & ~2) === SystemType.tss ? 4 : 2;
   const attributes = state.readSegment(SEG.ss).attributes;
   const stack: Stack = { ...currentStack(state), bits: stackBits(state, attributes), code: ext };
-  const frame = prepareFrame(core, stack, size, [BigInt(event.code)]);
+  const frame = prepareFrame(core, stack, size, [BigInt(code)]);
   frame.write();
   state.gpr[R.rsp] = frame.pointer;
 }

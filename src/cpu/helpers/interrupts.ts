@@ -50,7 +50,9 @@ function deliverOnce(core: SystemCore, event: Event): void {
 /** The event after a fault in the delivery of another one; null: the processor shuts down. */
 function nextEvent(core: SystemCore, first: Event, fault: GuestFault): Event | null {
   if (fault.vector === Vector.PF) core.state.set(S.cr2, fault.address);
-  const { returnRip } = first;
+  if (fault.vector === Vector.DB) recordDebugException(core, fault.address);
+  // a task's that was switched to, or where the first event found the processor
+  const returnRip = core.state.rip;
   if (first.source === 'fault') {
     if (first.vector === Vector.DF) return null;
     const second = fault.vector;

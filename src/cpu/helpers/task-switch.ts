@@ -1,5 +1,5 @@
 // Hardware task switches of protected mode (SDM Vol. 3A, chapter 8; figures 8-2 and 8-10 for the two layouts).
-import { Vector } from '../exits.ts';
+import { GuestFault, Vector } from '../exits.ts';
 import { Flag } from '../flags.ts';
 import { R, S, SEG } from '../layout.ts';
 import { checkedOffset } from './code-targets.ts';
@@ -30,6 +30,12 @@ export type TaskEntry = 'jump' | 'call' | 'iret' | 'event';
 
 const NT = BigInt(Flag.NT);
 const VM = BigInt(Flag.VM);
+
+/** The debug exception of a task whose TSS has T set, before its first instruction (Vol. 3B, 18.3.1.5). */
+export const taskTrap = (): GuestFault => new GuestFault(Vector.DB, null, DR6_BT);
+const DR6_BT = 1n << 15n;
+/** In the 32-bit TSS alone. */
+const TRAP_FLAG = 0x64;
 
 /** Offsets in a TSS; the 16-bit one has neither CR3 nor FS and GS. */
 interface Layout {
@@ -92,7 +98,7 @@ export function returnFromTask(core: SystemCore): void {
   const type = systemType(tss);
   if (type !== SystemType.busyTss && type !== SystemType.busyTss16) throw selectorFault(Vector.TS, selector);
   if (!isPresent(tss)) throw selectorFault(Vector.NP, selector);
-  switchTask(core, tss, 'iret', core.nextInstructionRip());
+  enterTask(core, tss, 'iret');
 }
 
 /** Both ends of a range must be reachable before anything is written. */
@@ -144,8 +150,9 @@ function saveTask(core: SystemCore, base: bigint, layout: Layout, nextRip: bigin
  * Switches to the task of a TSS descriptor that has been checked for its entry. Faults before the new state is there belong to the old
  * task; later ones are the new task's, whose RIP stands then.
  * @param nextRip where the old task goes on
+ * @returns whether the new task begins with taskTrap()
  */
-export function switchTask(core: SystemCore, tss: Descriptor, entry: TaskEntry, nextRip: bigint, ext = 0): void {
+export function switchTask(core: SystemCore, tss: Descriptor, entry: TaskEntry, nextRip: bigint, ext = 0): boolean {
   const { state } = core;
   const layout = layoutOf(tss.attributes);
   if (tss.limit < layout.bytes - 1) throw selectorFault(Vector.TS, tss.selector, ext);
@@ -168,6 +175,12 @@ export function switchTask(core: SystemCore, tss: Descriptor, entry: TaskEntry, 
   setSegment(state, SEG.tr, { ...fromDescriptor(tss), attributes: tss.attributes | 2 });
   state.set(S.cr0, state.get(S.cr0) | Cr0.TS);
   loadTask(core, image, nests, ext);
+  return layout === WIDE && (image.bytes[TRAP_FLAG] & 1) !== 0;
+}
+
+/** A task switch that an instruction makes. */
+export function enterTask(core: SystemCore, tss: Descriptor, entry: Exclude<TaskEntry, 'event'>): void {
+  if (switchTask(core, tss, entry, core.nextInstructionRip())) throw taskTrap();
 }
 
 /** The new task's registers, then its segments: every fault from here on is its own. */

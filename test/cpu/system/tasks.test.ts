@@ -137,6 +137,36 @@ describe('a task switch', () => {
     }).step(jump(Sel.tss2));
     expect([m.state.get(S.cr3), m.state.rip]).toEqual([0x60000n, BigInt(At.userCode)]);
   });
+  it('traps before the first instruction of a task that asks for it, whichever way it is entered', () => {
+    const DR6_BT = 0x8000n;
+    const traced = (m: Machine): void => m.poke(T + 0x64, 2, 1);
+    for (const way of [jump(Sel.tss2), call(Sel.tss2), jump(taskGate)]) {
+      const m = tasks(traced);
+      m.code(way);
+      m.cpu.run(5);
+      expect([m.state.get32(S.faultVector), m.state.get(S.faultAddress)]).toEqual([Vector.DB, DR6_BT]);
+      expect(where(m)).toEqual(there);
+    }
+    const back = tasks(m => m.poke(At.tss + 0x64, 2, 1)).step(call(Sel.tss2));
+    back.code('cf');
+    back.cpu.run(5);
+    expect([back.state.get32(S.faultVector), back.state.rip]).toEqual([Vector.DB, BigInt(At.code + 7)]);
+  });
+  it('by an exception traps with the error code on the stack already, and returns into the new task', () => {
+    const m = tasks(n => {
+      n.state.set32(S.pv, 0);
+      n.poke(T + 0x64, 2, 1);
+      n.gate(At.idt + Vector.GP * 8, Sel.tss2, 0, 0x85);
+      n.gate(At.idt + Vector.DB * 8, Sel.code32, At.handlers, 0x8e);
+    });
+    m.poke(At.tss2 + 4, 4, At.stack1 + 0x100);
+    m.poke(At.tss2 + 8, 4, Sel.data);
+    expect(deliver(m.cpu, Vector.GP, { code: 0x1234 })).toBe(true);
+    expect([m.state.rip, m.state.cpl, m.state.get(S.dr + 48) & 0x8000n]).toEqual([BigInt(At.handlers), 0, 0x8000n]);
+    // EIP, CS, EFLAGS, ESP, SS of the task, whose own stack has the code
+    expect([m.stack(0, 4), m.stack(3, 4)]).toEqual([BigInt(At.userCode), BigInt(At.stack3 + 0xfc)]);
+    expect(m.peek(At.stack3 + 0xfc, 4)).toBe(0x1234n);
+  });
   it('serves exceptions through a task gate, with the error code on the new stack', () => {
     const m = tasks(n => {
       n.state.set32(S.pv, 0);

@@ -6,10 +6,11 @@ import type { Processor } from '../cpu/types.ts';
 import type { AcpiMachine } from './acpi/description.ts';
 import { AcpiPm, GPE0_LENGTH, PM_LENGTH } from './acpi/pm.ts';
 import { acpiTables } from './acpi/tables.ts';
-import { PlatformBus } from './bus.ts';
+import { type BoardPlan, holeOf, OWN_PLAN } from './board-plan.ts';
+import { type Detach, PlatformBus } from './bus.ts';
 import { type ChipClock, type RegisterSpace, unconnected } from './chip.ts';
 import { InterruptBus } from './interrupts/interrupt-bus.ts';
-import { IrqWiring, ISA_OVERRIDES, pciLink, swizzledGsi } from './interrupts/irq-wiring.ts';
+import { IrqWiring, pciLink } from './interrupts/irq-wiring.ts';
 import { I8042 } from './legacy/i8042.ts';
 import { RESET_PORT, RESET_VALUE, ResetControl, SystemControlPortA } from './legacy/reset.ts';
 import type { MemoryLayout, MemoryRange } from './memory-layout.ts';
@@ -44,6 +45,8 @@ export interface BoardOptions {
   layout: MemoryLayout;
   /** Which machine frames the RAM is; by default the first ones, in order. */
   map?: PhysicalMap;
+  /** Where its chips stand; by default as on a PC of our own. */
+  plan?: BoardPlan;
   /** What it says that it is; by default a machine of our own. */
   identity?: BoardIdentity;
   /** A byte that the first serial port sends. */
@@ -52,9 +55,8 @@ export interface BoardOptions {
   end(how: MachineEnd, why: string): void;
 }
 
-/** Where chips stand: physical addresses below 4 GiB, and I/O ports. Firmware's tables say the same to the kernel. */
+/** Where chips stand on every PC: physical addresses below 4 GiB, and I/O ports. Firmware's tables say the same to the kernel. */
 export const AT = {
-  ecam: 0xe000_0000,
   ioApic: 0xfec0_0000,
   hpet: 0xfed0_0000,
   localApic: 0xfee0_0000,
@@ -66,34 +68,16 @@ export const AT = {
   clock: 0x70,
   systemControlA: 0x92,
   pic2: 0xa0,
-  smiCommand: 0xb2,
   com1: 0x3f8,
   picTriggers: 0x4d0,
-  pm: 0x600,
-  gpe0: 0x620,
 } as const;
 export const IRQ = { timer: 0, keyboard: 1, com1: 4, clock: 8, acpi: 9, mouse: 12 } as const;
-/** Ranges that PCI functions get their addresses from. */
-export const PCI_WINDOWS = {
-  io: { start: 0xc000, end: 0x1_0000 },
-  memory: { start: 0xc000_0000, end: 0xe000_0000 },
-} as const;
 
-/** For layOutMemory: RAM ends at 3 GiB, and what PCI's configuration window takes is nobody else's. */
-export const PCI_HOLE = {
-  holeStart: PCI_WINDOWS.memory.start,
-  reserved: [{ address: AT.ecam, size: ECAM_SIZE, type: 2 }],
-} as const;
+/** For layOutMemory, of a PC of our own. */
+export const PCI_HOLE = holeOf(OWN_PLAN);
 
 /** Inputs of the I/O APIC that the HPET can drive; PCI's pins are below them. */
 const HPET_INPUTS = [20, 21, 22, 23];
-/** ISA interrupts that PIRQA to PIRQD lead to for kernels that use the 8259s. */
-const PCI_LINK_IRQS = [10, 11, 10, 11] as const;
-/** The one of a slot's INTA (0) to INTD (3). */
-const pciIsaIrq = (slot: number, pin: number): number => PCI_LINK_IRQS[pciLink(slot, pin)];
-
-/** Software looks for SMBIOS from here on. */
-const SMBIOS_ENTRY = 0xf_0000;
 const FRAME = 4096;
 
 /** A machine of our own. */
@@ -120,8 +104,8 @@ export class Board {
   readonly keyboard: I8042;
   /** What firmware tells the kernel. */
   readonly memoryMap: readonly MemoryRange[];
-  /** Physical address of ACPI's root pointer, where software looks for it. */
-  readonly rsdp = 0xe_0000;
+  private readonly plan: BoardPlan;
+  private pmPorts: Detach[] = [];
   private readonly layout: MemoryLayout;
   private readonly oem: AcpiMachine['oem'];
   private readonly smbios: SmbiosIdentity;
@@ -132,6 +116,8 @@ export class Board {
     const { processor, memory, clock, layout } = options;
     this.layout = layout;
     this.memoryMap = layout.map;
+    const { plan = OWN_PLAN } = options;
+    this.plan = plan;
     this.map = options.map ?? mapRam(layout);
     const { oem, smbios, hostBridge } = options.identity ?? ownIdentity();
     this.oem = oem;
@@ -144,7 +130,7 @@ export class Board {
 
     const { interrupts } = this;
     const { ports, memory: devices } = this.bus;
-    this.wiring = new IrqWiring({ bus: interrupts });
+    this.wiring = new IrqWiring({ bus: interrupts, ioApic: plan.ioApic, pciGsi: plan.pciGsi });
     const { wiring } = this;
     ports.attach(AT.pic, 2, wiring.pic.masterPorts);
     ports.attach(AT.pic2, 2, wiring.pic.slavePorts);
@@ -169,13 +155,10 @@ export class Board {
     };
     ports.attach(AT.clock, 2, new CmosRtc(clock, clockInterrupt, clock.wallClockAtBoot, cmos));
 
-    this.pm = new AcpiPm(clock, {
-      sci: wiring.isa(IRQ.acpi),
-      powerOff: () => options.end('poweroff', 'ACPI soft off'),
-    });
-    ports.attach(AT.pm, PM_LENGTH, this.pm);
-    ports.attach(AT.gpe0, GPE0_LENGTH, this.pm.gpe0);
-    ports.attach(AT.smiCommand, 2, this.pm.smiCommand);
+    const wires = { sci: wiring.isa(IRQ.acpi), powerOff: () => options.end('poweroff', 'ACPI soft off') };
+    this.pm = new AcpiPm(clock, wires, plan.smiCommand === null);
+    this.placePm(plan);
+    if (plan.smiCommand !== null) ports.attach(plan.smiCommand, 2, this.pm.smiCommand);
 
     this.keyboard = new I8042({
       keyboardInterrupt: wiring.isa(IRQ.keyboard),
@@ -197,7 +180,19 @@ export class Board {
     this.pci.add(hostBridge, 0);
     const resetControl = new ResetControl(reset('reset by port 0xcf9'));
     ports.attach(CONFIG_PORTS.start, CONFIG_PORTS.length, new ConfigPorts(this.pci, at(RESET_PORT, resetControl)));
-    devices.attach(AT.ecam, ECAM_SIZE, new EcamWindow(this.pci));
+    if (plan.ecam !== null) devices.attach(plan.ecam, ECAM_SIZE, new EcamWindow(this.pci));
+  }
+
+  /** Physical address of ACPI's root pointer. */
+  get rsdp(): number {
+    return this.plan.rsdp;
+  }
+
+  /** Puts ACPI's registers at these ports, away from where they were. */
+  placePm({ pm, gpe0 }: Pick<BoardPlan, 'pm' | 'gpe0'>): void {
+    const { ports } = this.bus;
+    for (const detach of this.pmPorts) detach();
+    this.pmPorts = [ports.attach(pm, PM_LENGTH, this.pm), ports.attach(gpe0, GPE0_LENGTH, this.pm.gpe0)];
   }
 
   /**
@@ -205,9 +200,10 @@ export class Board {
    * @param apicIds of the processors, the boot processor's first
    */
   runFirmware(apicIds: readonly number[]): void {
-    assignResources(this.pci, PCI_WINDOWS, pciIsaIrq);
-    PCI_LINK_IRQS.forEach((irq, link) => void this.wiring.route(link, irq));
-    const levels = PCI_LINK_IRQS.reduce((mask, irq) => mask | (1 << irq), 1 << IRQ.acpi);
+    const { plan } = this;
+    assignResources(this.pci, plan.pci, (slot, pin) => plan.linkIrqs[pciLink(slot, pin)]);
+    plan.linkIrqs.forEach((irq, link) => void this.wiring.route(link, irq));
+    const levels = plan.linkIrqs.reduce((mask, irq) => mask | (1 << irq), 1 << IRQ.acpi);
     this.bus.portWrite(AT.picTriggers, 2, levels);
     const at = { rsdp: this.rsdp, tables: this.layout.acpi.address };
     const tables = [
@@ -218,39 +214,40 @@ export class Board {
           processor: smbiosProcessor(this.model, apicIds.length),
           ram: this.layout.ram.map(([gfn, frames]) => ({ address: gfn * FRAME, size: frames * FRAME })),
         },
-        SMBIOS_ENTRY,
+        plan.smbios,
       ),
     ];
     for (const { address, bytes } of tables) this.physical.write(address, bytes);
   }
 
   private describe(apicIds: readonly number[]): AcpiMachine {
-    const { io, memory } = PCI_WINDOWS;
+    const { plan } = this;
+    const { io, memory } = plan.pci;
     return {
       oem: this.oem,
       apicIds,
       localApic: AT.localApic,
-      ioApic: { id: 0, address: AT.ioApic },
-      overrides: ISA_OVERRIDES,
+      ioApic: { id: plan.ioApicId, address: AT.ioApic },
+      overrides: plan.overrides,
       fixed: {
         sci: IRQ.acpi,
-        pm: AT.pm,
-        gpe0: AT.gpe0,
-        smiCommand: AT.smiCommand,
+        pm: plan.pm,
+        gpe0: plan.gpe0,
+        smiCommand: plan.smiCommand,
         reset: { port: RESET_PORT, value: RESET_VALUE },
       },
       isa: { pic: true, timer: true, clock: true, keyboard: true, serial: [{ port: AT.com1, irq: IRQ.com1 }] },
       hpet: { address: AT.hpet, capabilities: this.hpet.read(0, 4) },
       pci: {
-        ecam: { address: AT.ecam, buses: ECAM_SIZE >> 20 },
+        ecam: plan.ecam === null ? null : { address: plan.ecam, buses: ECAM_SIZE >> 20 },
         io: [
           { start: 0, end: CONFIG_PORTS.start },
           { start: CONFIG_PORTS.start + CONFIG_PORTS.length, end: io.end },
         ],
         memory: [memory],
         memory64: null,
-        gsi: swizzledGsi,
-        isaIrq: pciIsaIrq,
+        gsi: plan.pciGsi,
+        isaIrq: (slot, pin) => plan.linkIrqs[pciLink(slot, pin)],
       },
     };
   }

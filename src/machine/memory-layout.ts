@@ -17,9 +17,9 @@ export interface MemoryLayout {
   readonly ram: readonly (readonly [gfn: number, frames: number])[];
   /** What the firmware tells the kernel, in order of addresses. */
   readonly map: readonly MemoryRange[];
-  /** Where ACPI tables go: reserved as such in the map. */
+  /** Where ACPI tables go: told of as such in the map. */
   readonly acpi: { readonly address: number; readonly size: number };
-  /** First address after the RAM below 4 GiB: what is under it includes the ACPI tables. */
+  /** First address after the RAM below 4 GiB. */
   readonly lowEnd: number;
   /** First address after the RAM from 4 GiB on; 0 where there is none. */
   readonly highEnd: number;
@@ -32,7 +32,6 @@ const GIB4 = 0x1_0000_0000;
 /** Conventional memory ends where an extended BIOS data area would be. */
 const EBDA = 0x9fc00;
 const VIDEO = 0xa0000;
-/** Tables of the firmware are looked for from here to 1 MiB. */
 const FIRMWARE = 0xe0000;
 const ACPI_SIZE = 256 * KIB;
 
@@ -43,20 +42,27 @@ export interface LayoutOptions {
   readonly holeStart: number;
   /** Further ranges of the map, such as the window of PCI's configuration space. */
   readonly reserved?: readonly MemoryRange[];
+  /** Where ACPI tables go, of which `reserved` tells; without it they take the end of the RAM below 4 GiB. */
+  readonly acpi?: MemoryLayout['acpi'];
+  /** Tables of the firmware are looked for from here to 1 MiB. */
+  readonly firmware?: number;
 }
 
-export function layOutMemory({ ramBytes, holeStart, reserved = [] }: LayoutOptions): MemoryLayout {
+export function layOutMemory(options: LayoutOptions): MemoryLayout {
+  const { ramBytes, holeStart, reserved = [], firmware = FIRMWARE } = options;
   const ramSize = Math.floor(ramBytes / FRAME) * FRAME;
   if (ramSize < 2 * MIB) throw new RangeError(`${ramBytes} bytes of RAM are too few for a PC`);
   const lowEnd = Math.min(ramSize, holeStart);
   const high = ramSize - lowEnd;
-  const acpi = { address: lowEnd - ACPI_SIZE, size: ACPI_SIZE };
+  const inRam = { address: lowEnd - ACPI_SIZE, size: ACPI_SIZE };
+  const acpi = options.acpi ?? inRam;
+  const ramEnd = options.acpi ? lowEnd : inRam.address;
   const map: MemoryRange[] = [
     { address: 0, size: EBDA, type: MemoryType.ram },
     { address: EBDA, size: VIDEO - EBDA, type: MemoryType.reserved },
-    { address: FIRMWARE, size: MIB - FIRMWARE, type: MemoryType.reserved },
-    { address: MIB, size: acpi.address - MIB, type: MemoryType.ram },
-    { ...acpi, type: MemoryType.acpi },
+    { address: firmware, size: MIB - firmware, type: MemoryType.reserved },
+    { address: MIB, size: ramEnd - MIB, type: MemoryType.ram },
+    ...(options.acpi ? [] : [{ ...inRam, type: MemoryType.acpi }]),
     ...reserved,
   ];
   if (high > 0) map.push({ address: GIB4, size: high, type: MemoryType.ram });

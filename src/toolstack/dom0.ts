@@ -5,7 +5,9 @@ import type { CrashRecord } from '../hypervisor/crash.ts';
 import { captureCrash } from '../hypervisor/crash.ts';
 import type { Domain } from '../hypervisor/domain.ts';
 import { runnerOf } from '../hypervisor/schedule.ts';
+import { PM_TIMER } from '../machine/acpi/pm.ts';
 import { AT, Board, type BoardOptions, PCI_HOLE } from '../machine/board.ts';
+import { OWN_PLAN } from '../machine/board-plan.ts';
 import { layOutMemory, type MemoryLayout } from '../machine/memory-layout.ts';
 import { PhysicalMemory } from '../machine/physical-memory.ts';
 import { firmwareRanges } from '../machine/processor/mtrr.ts';
@@ -225,14 +227,14 @@ function translated(domain: Domain): PhysicalMemory {
 
 /** What the hypervisor has of the board. */
 function xenMachine(board: Board, layout: MemoryLayout, cpus: number, end: (how: 'poweroff' | 'reboot') => void) {
-  const PM_TIMER_PORT = AT.pm + 8;
+  const PM_TIMER_PORT = OWN_PLAN.pm + PM_TIMER;
   return {
     bus: board.bus,
     pci: board.pci,
     interrupts: board.interrupts,
     ioApic: board.wiring.ioApic,
     ioApicAddress: AT.ioApic,
-    ecamAddress: AT.ecam,
+    ecamAddress: OWN_PLAN.ecam,
     processors: cpus,
     // Xen's console and its clock source.
     ownPorts: [

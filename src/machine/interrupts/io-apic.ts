@@ -29,24 +29,31 @@ const Rte = {
 const RTE_WRITABLE = 0x1afff & ~Rte.deliveryStatus & ~Rte.remoteIrr;
 const ID_MASK = 0x0f000000;
 
-export interface IoApicOptions {
-  bus: InterruptBus;
+export interface IoApicModel {
   /** Redirection entries: 24 of the original, more of others. */
-  pins?: number;
+  readonly pins: number;
   /** The version register's low byte: 0x11 has no EOI register, 0x20 has. */
-  version?: 0x11 | 0x20;
+  readonly version: 0x11 | 0x20;
+  /** Levels at its pins are electrical, and entries say which asserts; otherwise a high level does, whatever they say. */
+  readonly heedsPolarity: boolean;
+}
+
+export interface IoApicOptions extends Partial<IoApicModel> {
+  bus: InterruptBus;
 }
 
 export class IoApic implements RegisterSpace, Saveable<IoApicState> {
   readonly pins: number;
   private readonly bus: InterruptBus;
   private readonly version: number;
+  private readonly heedsPolarity: boolean;
   private readonly state: IoApicState;
 
-  constructor({ bus, pins = 24, version = 0x20 }: IoApicOptions) {
+  constructor({ bus, pins = 24, version = 0x20, heedsPolarity = true }: IoApicOptions) {
     this.bus = bus;
     this.pins = pins;
     this.version = version;
+    this.heedsPolarity = heedsPolarity;
     this.state = {
       id: 0,
       select: 0,
@@ -140,7 +147,8 @@ export class IoApic implements RegisterSpace, Saveable<IoApicState> {
   }
 
   private isAsserted(pin: number): boolean {
-    return this.state.levels[pin] !== ((this.state.entries[pin].low & Rte.activeLow) !== 0);
+    const activeLow = this.heedsPolarity && (this.state.entries[pin].low & Rte.activeLow) !== 0;
+    return this.state.levels[pin] !== activeLow;
   }
 
   /** A level that no processor has accepted yet. */

@@ -2,7 +2,7 @@
 // line that the chipset routes it to. ACPI's MADT says the same to the guest: take ISA_OVERRIDES for it.
 import type { Line, Saveable } from '../chip.ts';
 import type { InterruptBus } from './interrupt-bus.ts';
-import { IoApic, type IoApicState } from './io-apic.ts';
+import { IoApic, type IoApicModel, type IoApicState } from './io-apic.ts';
 import { Pic, type PicState } from './pic.ts';
 import { SharedLine } from './shared-line.ts';
 
@@ -34,8 +34,7 @@ export const pciLink = (device: number, pin: number): number => (device + pin) %
 
 export interface IrqWiringOptions {
   bus: InterruptBus;
-  /** Pins of the I/O APIC. */
-  pins?: number;
+  ioApic?: Partial<IoApicModel>;
   /** Pin of the I/O APIC for a PCI device's pin. */
   pciGsi?: (device: number, pin: number) => number;
 }
@@ -53,6 +52,7 @@ export class IrqWiring implements Saveable<IrqWiringState> {
   /** Takes a line that goes up from the I/O APIC where it answers true: a hypervisor that makes events of interrupts. */
   divert: ((gsi: number) => boolean) | null = null;
   private readonly asserted = new Set<number>();
+  private readonly heedsPolarity: boolean;
   private readonly pciGsi: (device: number, pin: number) => number;
   private readonly isaLines: readonly SharedLine[];
   /** Pins from 16 on. */
@@ -63,8 +63,9 @@ export class IrqWiring implements Saveable<IrqWiringState> {
   /** A link's share of each ISA line. */
   private readonly linkDrivers: readonly (readonly Line[])[];
 
-  constructor({ bus, pins = 24, pciGsi = swizzledGsi }: IrqWiringOptions) {
-    this.ioApic = new IoApic({ bus, pins });
+  constructor({ bus, ioApic = {}, pciGsi = swizzledGsi }: IrqWiringOptions) {
+    this.ioApic = new IoApic({ bus, ...ioApic });
+    this.heedsPolarity = ioApic.heedsPolarity ?? true;
     this.pic = new Pic(level => {
       bus.intr(level);
       this.ioApic.input(0, level);
@@ -80,7 +81,7 @@ export class IrqWiring implements Saveable<IrqWiringState> {
     });
     this.linkDrivers = Array.from({ length: PCI_LINKS }, () => this.isaLines.map(line => line.driver()));
     this.links = this.linkLevels.map((_, link) => new SharedLine(level => this.linkChanged(link, level)));
-    for (let gsi = FIRST_PCI_GSI; gsi < pins; gsi++) this.ioApic.input(gsi, true);
+    for (let gsi = FIRST_PCI_GSI; gsi < this.ioApic.pins; gsi++) this.input(gsi, false);
   }
 
   /** One more output on an ISA interrupt line, 0 to 15. */
@@ -112,14 +113,19 @@ export class IrqWiring implements Saveable<IrqWiringState> {
 
   /** A line that was diverted is the I/O APIC's from now on. What it has missed it learns if that is a level. */
   handBack(gsi: number): void {
-    if (gsi >= FIRST_PCI_GSI && this.isAsserted(gsi)) this.ioApic.input(gsi, false);
+    if (gsi >= FIRST_PCI_GSI && this.isAsserted(gsi)) this.drive(gsi, true);
   }
 
-  /** Pins from 16 on are active low. */
   private input(gsi: number, asserted: boolean): void {
     if (asserted) this.asserted.add(gsi);
     else this.asserted.delete(gsi);
-    if (!asserted || !this.divert?.(gsi)) this.ioApic.input(gsi, asserted !== gsi >= FIRST_PCI_GSI);
+    if (!asserted || !this.divert?.(gsi)) this.drive(gsi, asserted);
+  }
+
+  /** Pins from 16 on are active low, where that is told apart. */
+  private drive(gsi: number, asserted: boolean): void {
+    const activeLow = this.heedsPolarity && gsi >= FIRST_PCI_GSI;
+    this.ioApic.input(gsi, asserted !== activeLow);
   }
 
   /** The chipset's routing of PIRQA to PIRQD to ISA lines; null: to none. */

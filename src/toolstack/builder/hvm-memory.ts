@@ -42,6 +42,8 @@ export interface HvmMemoryOptions {
   pages: number;
   /** End of RAM below 4 GiB at the latest, in pages: devices and special pages stand from there on. */
   holeStart: number;
+  /** Pages for tables of firmware beside its RAM: first guest frame and count. */
+  tables?: { readonly first: number; readonly count: number };
   storePort: number;
   consolePort: number;
 }
@@ -61,7 +63,8 @@ export function populateHvm(domain: Domain, options: HvmMemoryOptions): HvmMemor
   const { frames, memory, processor } = hypervisor;
   const low = Math.min(options.pages, options.holeStart);
   const high = options.pages - low;
-  const wanted = options.pages + SPECIAL_PAGES;
+  const { tables = { first: 0, count: 0 } } = options;
+  const wanted = options.pages + SPECIAL_PAGES + tables.count;
   if (frames.free < wanted) {
     const mib = (n: number): number => Math.floor(n / PAGES_PER_MIB);
     throw new BuildError(`the host has only ${mib(frames.free)} MiB free for a domain of ${mib(wanted)} MiB`);
@@ -73,6 +76,7 @@ export function populateHvm(domain: Domain, options: HvmMemoryOptions): HvmMemor
   populate(0, low);
   populate(GIB4_PAGES, high);
   populate(SPECIAL_FIRST, SPECIAL_PAGES);
+  populate(tables.first, tables.count);
   setParams(domain, options);
   domain.grants.seed(GNTTAB_RESERVED_CONSOLE, 0, CONSOLE_GFN);
   domain.grants.seed(GNTTAB_RESERVED_XENSTORE, 0, STORE_GFN);

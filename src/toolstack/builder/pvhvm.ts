@@ -1,6 +1,7 @@
 // The builder of PVHVM domains: a PC of the domain's own, its chips, firmware's tables and Xen's platform device, and a kernel that is put
 // into its RAM and entered as a boot loader does it. Genuine Xen takes the way through hvmloader, a BIOS and a boot loader; what a kernel
 // finds afterwards is the same. Source: tools/firmware/hvmloader; tools/libs/guest/xg_dom_x86.c.
+import { HVM_PARAM } from '../../abi/xen/hvm.ts';
 import type { Domain } from '../../hypervisor/domain.ts';
 import { ShutdownReason } from '../../hypervisor/domain.ts';
 import { HvmBus } from '../../hypervisor/hvm/bus.ts';
@@ -9,7 +10,7 @@ import { apicIdOf, connectProcessors } from '../../hypervisor/hvm/hvm-vcpu.ts';
 import { PlatformDevice, UNPLUG_PORTS } from '../../hypervisor/hvm/platform-device.ts';
 import type { CallbackLines } from '../../hypervisor/hvm/upcalls.ts';
 import { XEN_VERSION } from '../../hypervisor/hypervisor.ts';
-import { Board, PCI_HOLE } from '../../machine/board.ts';
+import { Board } from '../../machine/board.ts';
 import type { IrqWiring } from '../../machine/interrupts/irq-wiring.ts';
 import { DebugConsole } from '../../machine/legacy/debug-ports.ts';
 import { layOutMemory, MemoryType } from '../../machine/memory-layout.ts';
@@ -18,6 +19,7 @@ import type { SmbiosIdentity } from '../../machine/smbios.ts';
 import type { KernelImage } from '../image/kernel.ts';
 import { BuildError } from './error.ts';
 import { populateHvm } from './hvm-memory.ts';
+import { ACPI_BYTES, ACPI_TABLES, HVMLOADER_PLAN, PM_PLACES, RESERVED_START } from './hvmloader-plan.ts';
 import { enterLinux, loadLinux } from './linux-boot.ts';
 
 const PAGE = 4096;
@@ -26,9 +28,14 @@ const LEAST_MIB = 16;
 const DEBUG_PORT = 0xe9;
 const SLOT = { hostBridge: 0, isaBridge: 1, platform: 2 } as const;
 const ISA_GSIS = 16;
-const GSIS = 24;
-/** Xen's own pages, the interrupt controllers and firmware: from here to 4 GiB, as hvmloader tells it. */
-const RESERVED = { address: 0xfc000000, size: 0x4000000, type: MemoryType.reserved } as const;
+const GIB4 = 0x1_0000_0000;
+const BIOS = 0xf0000;
+/** What hvmloader tells of the end of the first 4 GiB: tables, then Xen's own pages, the interrupt controllers and firmware. */
+const RESERVED = [
+  { address: RESERVED_START, size: ACPI_BYTES, type: MemoryType.nvs },
+  { address: RESERVED_START + ACPI_BYTES, size: GIB4 - RESERVED_START - ACPI_BYTES, type: MemoryType.reserved },
+] as const;
+const HOLE_START = HVMLOADER_PLAN.pci.memory.start;
 
 export interface PvHvmBuildOptions {
   image: Pick<KernelImage, 'name' | 'elf' | 'boot' | 'bzImage'>;
@@ -48,12 +55,20 @@ export function buildPvHvm(domain: Domain, options: PvHvmBuildOptions): Board {
   const { hypervisor } = domain;
   const hvm = domain.hvm!;
   if (pages < LEAST_MIB * PAGES_PER_MIB) throw new BuildError(`a PVHVM guest has at least ${LEAST_MIB} MiB of memory`);
-  populateHvm(domain, { ...options, holeStart: PCI_HOLE.holeStart / PAGE });
+  const tables = { first: RESERVED_START / PAGE, count: ACPI_BYTES / PAGE };
+  populateHvm(domain, { ...options, holeStart: HOLE_START / PAGE, tables });
   const board = new Board({
     processor: hypervisor.processor,
     memory: hypervisor.memory,
     clock: hvm.clock,
-    layout: layOutMemory({ ramBytes: pages * PAGE, ...PCI_HOLE, reserved: [...PCI_HOLE.reserved, RESERVED] }),
+    plan: HVMLOADER_PLAN,
+    layout: layOutMemory({
+      ramBytes: pages * PAGE,
+      holeStart: HOLE_START,
+      reserved: RESERVED,
+      acpi: { address: ACPI_TABLES, size: RESERVED_START + ACPI_BYTES - ACPI_TABLES },
+      firmware: BIOS,
+    }),
     map: hvm.physmap.map,
     identity: {
       oem: { id: 'Xen', table: 'HVM', creator: 'HVML' },
@@ -69,10 +84,12 @@ export function buildPvHvm(domain: Domain, options: PvHvmBuildOptions): Board {
   board.pci.add(piix3IsaBridge(), SLOT.isaBridge);
   addPlatformDevice(domain, board);
   hvm.upcalls.lines = callbackLines(board.wiring);
+  hvm.params.poke(HVM_PARAM.acpi_ioports_location, 1n);
+  hvm.onAcpiPorts = version => board.placePm(PM_PLACES[version]);
   hvm.pirqs.connect(board.wiring, board.interrupts, board.pci);
 
   connectProcessors(domain, { bus: new HvmBus(domain, board.bus), interrupts: board.interrupts });
-  for (const { hvm: processor } of domain.vcpus) processor!.registers.mtrrs.setUpAsFirmware(PCI_HOLE.holeStart);
+  for (const { hvm: processor } of domain.vcpus) processor!.registers.mtrrs.setUpAsFirmware(HOLE_START);
   board.runFirmware(domain.vcpus.map(({ id }) => apicIdOf(id)));
   domain.memoryMap = board.memoryMap.map(({ address, size, type }) => ({
     address: BigInt(address),
@@ -122,7 +139,7 @@ function callbackLines(wiring: IrqWiring): CallbackLines {
     return found;
   };
   return {
-    gsis: GSIS,
+    gsis: wiring.ioApic.pins,
     gsi: (gsi, level) => line(`gsi ${gsi}`, () => (gsi < ISA_GSIS ? wiring.isa(gsi) : wiring.gsi(gsi)))(level),
     pciIntx: (device, pin, level) => line(`pin ${device} ${pin}`, () => wiring.pci(device, pin))(level),
   };

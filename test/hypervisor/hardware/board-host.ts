@@ -2,6 +2,7 @@
 import { EngineMemory } from '../../../src/cpu/memory.ts';
 import { CPU_MODELS } from '../../../src/cpu/models/index.ts';
 import { AT, Board, PCI_HOLE } from '../../../src/machine/board.ts';
+import { OWN_PLAN } from '../../../src/machine/board-plan.ts';
 import { layOutMemory } from '../../../src/machine/memory-layout.ts';
 import { Clock, VirtualTicks } from '../../../src/machine/time/clock.ts';
 import { FakeProcessor } from '../fake-processor.ts';
@@ -39,7 +40,7 @@ export function boardHost(add: (board: Board) => void = () => {}): BoardHost {
     interrupts: board.interrupts,
     ioApic: board.wiring.ioApic,
     ioApicAddress: AT.ioApic,
-    ecamAddress: AT.ecam,
+    ecamAddress: OWN_PLAN.ecam,
     processors: 2,
     ownPorts: [[AT.com1, AT.com1 + 7]],
     memoryTypes: [{ base: 0xc0000000, size: 0x40000000, type: 0 }],

@@ -8,7 +8,7 @@ const LEVEL_LOW = 0xa000;
 
 function board(pins = 24) {
   const { bus, apics } = rig(1);
-  const wiring = new IrqWiring({ bus, pins });
+  const wiring = new IrqWiring({ bus, ioApic: { pins } });
   const entry = (pin: number, low: number) => {
     wiring.ioApic.write(0, 4, 0x11 + 2 * pin);
     wiring.ioApic.write(0x10, 4, 0);

@@ -105,7 +105,6 @@ describe('PVHVM', () => {
   it('has a PC of its own, whose timers end with it', () => {
     looksAt(build, guest => {
       const [vcpu] = guest.domain.vcpus;
-      expect(guest.domain.memoryMap?.at(-1)).toMatchObject({ address: 0xfc000000n, type: E820.reserved });
       host.scheduler.load(runnerOf(vcpu));
       // Channel 0 of the 8254, every 65536 ticks for ever.
       const { bus, clock } = { bus: host.hypervisor.processor.bus, clock: host.hypervisor.clock };
@@ -115,6 +114,46 @@ describe('PVHVM', () => {
       expect(clock.nextDeadline()).toBeNull();
       for (const [port, value] of [[0x43, 0x34], [0x40, 0], [0x40, 0]]) bus.portWrite(port, 1, value); // biome-ignore format: pairs
       expect(clock.nextDeadline()).toBeNull();
+      host.scheduler.unload();
+    });
+  });
+
+  it('stands where hvmloader and QEMU put it', () => {
+    looksAt(build, guest => {
+      expect(guest.domain.memoryMap?.map(({ address, size, type }) => [address, address + size, type])).toEqual([
+        [0n, 0x9fc00n, E820.ram],
+        [0x9fc00n, 0xa0000n, E820.reserved],
+        [0xf0000n, 0x100000n, E820.reserved],
+        [0x100000n, BigInt(16 * MIB), E820.ram],
+        [0xfc000000n, 0xfc040000n, E820.nvs],
+        [0xfc040000n, 0x100000000n, E820.reserved],
+      ]);
+      const { view, at } = memoryOf(guest);
+      const text = (address: number, length: number): string =>
+        String.fromCharCode(...Array.from({ length }, (_, i) => view.getUint8(at(address + i))));
+      expect(text(0xf6800, 8)).toBe('RSD PTR ');
+      const root = view.getUint32(at(0xf6810), true);
+      expect([text(root, 4), root >= 0xfc00a000]).toEqual(['RSDT', true]);
+      host.scheduler.load(runnerOf(guest.domain.vcpus[0]));
+      const { bus } = host.hypervisor.processor;
+      // its registers: 48 inputs, the version without an EOI register; there is no PCI Express
+      bus.write(0xfec00000n, 4, 1n);
+      expect([bus.read(0xfec00010n, 4), bus.read(0xe0000000n, 4)]).toEqual([0x2f0011n, 0xffffffffn]);
+      host.scheduler.unload();
+    });
+  });
+
+  it('moves ACPI’s registers where the guest wants them', () => {
+    looksAt(build, guest => {
+      const { params } = guest.domain.hvm!;
+      host.scheduler.load(runnerOf(guest.domain.vcpus[0]));
+      const { bus } = host.hypervisor.processor;
+      const control = (): number[] => [0xb004, 0x1f44].map(port => bus.portRead(port, 2));
+      expect([params.peek(HVM_PARAM.acpi_ioports_location), ...control()]).toEqual([1n, 1, 0xffff]);
+      guest.domain.hvm!.onAcpiPorts?.(0);
+      expect(control()).toEqual([0xffff, 1]);
+      guest.domain.hvm!.onAcpiPorts?.(1);
+      expect(control()).toEqual([1, 0xffff]);
       host.scheduler.unload();
     });
   });

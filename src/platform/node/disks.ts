@@ -24,10 +24,11 @@ export async function openDisk({ target, format, isReadOnly, isOverlay, overlayF
   const mayWrite = !isReadOnly && !isOverlay;
   if (mayWrite && overlayFile === null && isUrl(target))
     throw new DiskSpecError(`${target} cannot be written to: say "ro", "overlay" or "overlay=FILE" after a comma`);
-  const disk =
-    overlayFile === null
-      ? await openImage(target, format, mayWrite)
-      : await openKept(overlayFile, { target, format }, mayWrite);
+  // Who only reads has no use for an empty one.
+  const isKept = overlayFile !== null && (mayWrite || existsSync(overlayFile));
+  const disk = isKept
+    ? await openKept(overlayFile, { target, format }, mayWrite)
+    : await openImage(target, format, mayWrite);
   return isOverlay ? new OverlaySource(disk) : disk;
 }
 

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
@@ -41,6 +41,8 @@ function beginning(source: BlockSource): number[] {
 it('keeps what is written over a base in a file of its own, from one time to the next', async () => {
   const kept = join(directory, 'kept.qcow2');
   writeFileSync(path, new Uint8Array(1 << 20).fill(7));
+  expect(beginning(await open(`${path},overlay=${kept},ro`))).toEqual([7, 7, 7]);
+  expect(existsSync(kept)).toBe(false);
   expect(beginning(await open(`${path},overlay=${kept}`))).toEqual([7, 7, 7]);
   expect(writes(await open(`${path},overlay=${kept}`))).toBe(true);
   expect(beginning(await open(`${path},overlay=${kept}`))).toEqual([1, 2, 3]);

@@ -55,12 +55,6 @@ const KNOWN: readonly Known[] = [
     cause: 'PCI configuration space in memory (ECAM), which an i440FX has not',
   },
   {
-    call: /^memory_op\.exchange \(later, failing\)$/,
-    differences: ['only theirs'],
-    dom0: true,
-    cause: 'Linux tries ever higher address limits for the SWIOTLB: how often depends on where memory is free',
-  },
-  {
     call: /^memory_op\.current_reservation$/,
     differences: ['only ours'],
     dom0: true,

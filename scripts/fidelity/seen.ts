@@ -9,7 +9,7 @@ import { snake } from '../../src/tracing/value.ts';
 export interface Seen {
   /** What it is called, and what is compared: "vcpu_op.register_vcpu_info", "mmuext_op: pin_l4_table". */
   readonly call: string;
-  /** A later call of the same that failed, with a number that none before had. */
+  /** A later call of the same that failed, the first time with this number. */
   readonly isLaterError: boolean;
   /** null for an operation within a batch, of which only the name is known. */
   readonly number: number | null;
@@ -55,7 +55,7 @@ export function batchName(hypercall: string, command: number): string {
 /** Collects what is seen for the first time. */
 export class FirstSeen {
   readonly list: Seen[] = [];
-  /** The error numbers that each call has had. */
+  /** The error numbers that each call has had after its first time, whatever came of that. */
   private readonly calls = new Map<string, Set<bigint>>();
 
   batch(hypercall: string, operation: string): void {
@@ -69,7 +69,7 @@ export class FirstSeen {
     const call = callName(number, args);
     const known = this.calls.get(call);
     const isError = result < 0n && result > -4096n;
-    if (known === undefined) this.calls.set(call, new Set(isError ? [result] : []));
+    if (known === undefined) this.calls.set(call, new Set());
     else if (!isError || known.has(result)) return;
     else known.add(result);
     this.list.push({ call, isLaterError: known !== undefined, number, args: args.slice(0, 4), result });

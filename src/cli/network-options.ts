@@ -1,16 +1,19 @@
 // Networks of a guest on the command line: its devices, its way out, ports of this machine that lead into it.
 
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { withFile } from '../platform/node/files.ts';
+import { connectFrameSocket } from '../platform/node/frame-socket.ts';
 import { nodeSockets } from '../platform/node/sockets.ts';
 import type { NetworkSetup } from '../toolstack/devices/network-setup.ts';
 import { type PortForward, parseForward } from '../toolstack/devices/port-forward.ts';
 import { parseVif, type VifSpec } from '../toolstack/devices/vif.ts';
 import type { Io } from './io.ts';
+import { UsageError } from './usage-error.ts';
 
 export interface NetworkOptions {
-  readonly net?: 'user' | 'none';
+  /** unix:PATH is a Unix socket that carries frames. */
+  readonly net?: 'user' | 'none' | `unix:${string}`;
   readonly vif: readonly VifSpec[];
   readonly hostfwd: readonly PortForward[];
   readonly pcap?: string;
@@ -18,11 +21,10 @@ export interface NetworkOptions {
 
 export function addNetworkOptions(command: Command): Command {
   return command
-    .addOption(
-      new Option('--net <kind>', 'the way out for network devices (default: none, user with --hostfwd)').choices([
-        'user',
-        'none',
-      ]),
+    .option(
+      '--net <kind>',
+      'the way out for network devices: user, none, or unix:PATH, a socket of passt or of QEMU (default: none, user with --hostfwd)',
+      wayOut,
     )
     .option('--vif <config>', "a network device, such as 'mac=00:16:3e:01:02:03,bridge=xenbr0'", collect(parseVif), [])
     .option(
@@ -32,6 +34,12 @@ export function addNetworkOptions(command: Command): Command {
       [],
     )
     .option('--pcap <file>', 'write what the network devices carry there', (file: string) => file);
+}
+
+function wayOut(text: string): NonNullable<NetworkOptions['net']> {
+  if (text === 'user' || text === 'none') return text;
+  if (/^unix:./.test(text)) return text as `unix:${string}`;
+  throw new InvalidArgumentError('It is user, none, or unix:PATH.');
 }
 
 /** An option that can be given several times; what is wrong with its text is a sentence of `parse`. */
@@ -45,16 +53,23 @@ export function collect<T>(parse: (text: string) => T): (text: string, before: r
   };
 }
 
-/** What was asked for, and how to close what was opened for it. Where there is a way out there is a device. */
-export function networkSetup(options: NetworkOptions, io: Io): { setup: NetworkSetup; close: () => void } {
+/** What was asked for, and how to close what was opened for it. Where there is a way out there is a device. Rejects with a sentence. */
+export async function networkSetup(
+  options: NetworkOptions,
+  io: Io,
+): Promise<{ setup: NetworkSetup; close: () => void }> {
   const { vif, hostfwd, pcap } = options;
+  const path = options.net?.startsWith('unix:') ? options.net.slice('unix:'.length) : null;
+  if (path !== null && hostfwd.length > 0) throw new UsageError('--hostfwd needs --net user');
+  const stream = path === null ? null : await connectFrameSocket(path);
   const isUser = options.net === 'user' || (options.net === undefined && hostfwd.length > 0);
-  const vifs = vif.length > 0 || !isUser ? vif : [{}];
+  const vifs = vif.length > 0 || !(isUser || stream) ? vif : [{}];
   let file = pcap === undefined ? null : withFile(pcap, () => openSync(pcap, 'w'));
   return {
     setup: {
       vifs,
       ...(file === null ? {} : { capture: (bytes: Uint8Array) => void (file !== null && writeSync(file, bytes)) }),
+      ...(stream ? { stream, onStreamEnd: (why: string) => io.err(`domzero: ${path}: ${why}\n`) } : {}),
       ...(isUser ? { user: (wake: () => void) => ({ sockets: nodeSockets(wake), ...forwarding(hostfwd, io) }) } : {}),
     },
     close: () => {

@@ -54,7 +54,7 @@ export async function run(
   const hasCommand = command.length > 0;
   const { initrd, modules: directory } = options;
   const source = new InitramfsSource({ initrd, modules: directory, ...(hasCommand ? { command } : {}) });
-  const network = networkSetup(options, io);
+  const network = await networkSetup(options, io);
   const shares = openShares(options.share);
   const trace = options.trace ? openTrace(options.trace, io) : null;
   const devices = devicesOf({

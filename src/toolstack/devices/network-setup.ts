@@ -2,6 +2,7 @@
 
 import { type MacAddress, setMac } from '../../backends/net/packet/addresses.ts';
 import { PcapWriter } from '../../backends/net/pcap.ts';
+import type { FrameStream } from '../../backends/net/stream-link.ts';
 import type { UserNetworkOptions } from '../../backends/net/user/user-network.ts';
 import type { VirtioMachine } from '../../machine/virtio/device.ts';
 import { VirtioNet } from '../../machine/virtio/net.ts';
@@ -16,6 +17,9 @@ export interface NetworkSetup {
   vifs: readonly VifSpec[];
   /** The way out: made with what wakes the machine when something comes; without it there is none. */
   user?: (wake: () => void) => Omit<UserNetworkOptions, 'clock'>;
+  /** Instead of it a stream of frames, made with the same. */
+  stream?: (wake: () => void) => FrameStream;
+  onStreamEnd?: (reason: string) => void;
   /** Takes a capture of what the devices carry, in pcap's format. */
   capture?: (bytes: Uint8Array) => void;
 }
@@ -25,7 +29,7 @@ const FIRST_CARD: MacAddress = 0x525400123456;
 
 /** Close them when the machine has ended. */
 export function openNetworks(
-  { user, capture }: NetworkSetup,
+  { user, stream, onStreamEnd, capture }: NetworkSetup,
   machine: Pick<NetworksOptions, 'clock' | 'scheduler'> & { wake: () => void },
 ): Networks {
   const { clock, scheduler, wake } = machine;
@@ -33,6 +37,8 @@ export function openNetworks(
     clock,
     scheduler,
     ...(user ? { user: user(wake) } : {}),
+    ...(stream ? { stream: stream(wake) } : {}),
+    ...(onStreamEnd ? { onStreamEnd } : {}),
     ...(capture ? { capture: new PcapWriter(capture, () => clock.wallClockAtBoot + clock.nowNs()) } : {}),
   });
 }

@@ -1,6 +1,7 @@
 // The networks of a machine's surroundings: bridges by name, and one way out. Network devices of any kind, virtio's and PV ones, get ports of them.
 import { connectPorts, type NetworkPort } from '../../backends/net/link.ts';
 import { type PcapWriter, tapPort } from '../../backends/net/pcap.ts';
+import { type FrameStream, StreamLink } from '../../backends/net/stream-link.ts';
 import { Switch } from '../../backends/net/switch.ts';
 import { UserNetwork, type UserNetworkOptions } from '../../backends/net/user/user-network.ts';
 import type { Scheduler } from '../../machine/schedule.ts';
@@ -12,6 +13,10 @@ export interface NetworksOptions {
   scheduler: Pick<Scheduler, 'outside'>;
   /** A user-mode network on the first bridge that is used; without it guests reach each other alone. */
   user?: Omit<UserNetworkOptions, 'clock'>;
+  /** Instead of it a stream of frames to whoever has a network. */
+  stream?: FrameStream;
+  /** Told why the stream has ended. */
+  onStreamEnd?: (reason: string) => void;
   /** Records what the devices' ports carry. */
   capture?: PcapWriter;
 }
@@ -26,7 +31,8 @@ export class Networks {
   readonly #options: NetworksOptions;
   readonly #bridges = new Map<string, Switch>();
   #user: UserNetwork | null = null;
-  readonly #waits = (): boolean => this.#user?.busy ?? false;
+  #link: StreamLink | null = null;
+  readonly #waits = (): boolean => this.#user?.busy ?? this.#link?.isOpen ?? false;
 
   constructor(options: NetworksOptions) {
     this.#options = options;
@@ -51,18 +57,22 @@ export class Networks {
   }
 
   #connectOutside(bridge: Switch): void {
-    const { user, clock, scheduler } = this.#options;
-    if (user === undefined) return;
-    const network = new UserNetwork({ ...user, clock });
-    connectPorts(network, bridge.addPort());
+    const { user, stream, clock, scheduler, onStreamEnd = () => {} } = this.#options;
+    if (user !== undefined) {
+      this.#user = new UserNetwork({ ...user, clock });
+      connectPorts(this.#user, bridge.addPort());
+    } else if (stream !== undefined) this.#link = new StreamLink(bridge.addPort(), stream, onStreamEnd);
+    else return;
     scheduler.outside.add(this.#waits);
-    this.#user = network;
   }
 
   /** Closes the way out. */
   close(): void {
     this.#user?.close();
     this.#user = null;
+    if (this.#link) this.#link.close();
+    else this.#options.stream?.close();
+    this.#link = null;
     this.#options.scheduler.outside.delete(this.#waits);
   }
 }

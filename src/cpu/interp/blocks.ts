@@ -4,6 +4,7 @@ import { Vector } from '../exits.ts';
 import { clearJumps } from '../jump-cache.ts';
 import { FRAME_FLAGS, FRAME_SIZE, FrameFlag, RECORD_SIZE, RECORDS, RECORDS_SIZE } from '../layout.ts';
 import type { EngineMemory, Mfn } from '../memory.ts';
+import { BlockIndex } from './block-index.ts';
 import type { Handlers } from './handlers.ts';
 import { HANDLER_STALE, HEAD_SIZE, Head, Rec } from './record.ts';
 import { RecordWriter } from './record-writer.ts';
@@ -20,9 +21,6 @@ const MAX_INSTRUCTION = 15;
 /** What a crossing instruction is taken to have in its second page, and how much of that page the decoder is shown. */
 const CROSSING_BYTES = 16;
 const GRANULE_SHIFT = 6;
-const MODES = 1024;
-
-const keyOf = (mfn: Mfn, offset: number, mode: number): number => (mfn * FRAME_SIZE + offset) * MODES + mode;
 
 /** Where code is fetched: frame of the first byte, and the frame of the next page when an instruction reaches into it (throws GuestFault). */
 export interface CodeSource {
@@ -39,7 +37,7 @@ export class BlockCache {
   private readonly u32: Uint32Array;
   private readonly u64: BigUint64Array;
   /** Headers by frame, offset and mode. */
-  private readonly blocks = new Map<number, number>();
+  private readonly blocks = new BlockIndex();
   /** The last block made on a frame, which leads to the others (Head.nextInPage); 0 where only instructions of the page before reach in. */
   private readonly blocksOfFrame = new Map<Mfn, number>();
   /** Frames by the frame that an instruction at their end reaches into. */
@@ -67,13 +65,12 @@ export class BlockCache {
   /** Header of the cached block at (frame, offset) in a mode, decoding it where it is new. */
   find(source: CodeSource, offset: number, mode: number): number {
     const { mfn } = source;
-    const key = keyOf(mfn, offset, mode);
-    const known = this.blocks.get(key);
+    const known = this.blocks.get(mfn, offset, mode);
     if (known !== undefined) return known;
     if (this.full) this.reset();
     const header = this.arena;
     this.arena = this.decodeBlock(source, offset, mode, header, MAX_BLOCK);
-    this.blocks.set(key, header);
+    this.blocks.set(mfn, offset, mode, header);
     this.statistics.blocks++;
     this.u32[(header + Head.nextInPage) >> 2] = this.blocksOfFrame.get(mfn) ?? 0;
     this.blocksOfFrame.set(mfn, header);
@@ -81,7 +78,7 @@ export class BlockCache {
   }
 
   get(mfn: Mfn, offset: number, mode: number): number | undefined {
-    return this.blocks.get(keyOf(mfn, offset, mode));
+    return this.blocks.get(mfn, offset, mode);
   }
 
   /** Another block would empty the cache. */
@@ -199,7 +196,7 @@ export class BlockCache {
     this.onDrop(mfn);
     for (let header = first; header; header = this.u32[(header + Head.nextInPage) >> 2]) {
       const offset = this.u32[(header + Head.offset) >> 2];
-      this.blocks.delete(keyOf(mfn, offset, this.u32[(header + Head.mode) >> 2]));
+      this.blocks.delete(mfn, offset, this.u32[(header + Head.mode) >> 2]);
       this.markStale(header);
     }
     this.blocksOfFrame.delete(mfn);

@@ -128,11 +128,10 @@ export function frstor(s: X87State, layout: EnvLayout, bytes: Uint8Array): void 
 }
 
 /**
- * The x87 part of an FXSAVE or XSAVE image: bytes 0-23 and 32-159 of `image`; MXCSR and the rest stay as they are.
+ * The x87 part of an FXSAVE or XSAVE image: bytes 0-23 and 32-159 of `view`; MXCSR and the rest stay as they are.
  * @param wide64 the form with REX.W: 64-bit pointers without selectors
  */
-export function fxsaveX87(s: X87State, image: Uint8Array, wide64: boolean): void {
-  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
+export function fxsaveX87(s: X87State, view: DataView, wide64: boolean): void {
   view.setUint16(0, s.fcw, true);
   view.setUint16(2, s.fsw, true);
   view.setUint16(4, s.ftw & 0xff, true);
@@ -154,11 +153,10 @@ export function fxsaveX87(s: X87State, image: Uint8Array, wide64: boolean): void
 }
 
 /** Loads what `fxsaveX87` stores; reserved bits are ignored, never faulted on. */
-export function fxrstorX87(s: X87State, image: Uint8Array, wide64: boolean): void {
-  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
+export function fxrstorX87(s: X87State, view: DataView, wide64: boolean): void {
   s.fcw = storedControl(view.getUint16(0, true));
   s.fsw = view.getUint16(2, true);
-  s.ftw = image[4];
+  s.ftw = view.getUint8(4);
   s.fop = view.getUint16(6, true) & 0x7ff;
   s.fip = wide64 ? view.getBigUint64(8, true) : BigInt(view.getUint32(8, true));
   s.fcs = wide64 ? 0 : view.getUint16(12, true);

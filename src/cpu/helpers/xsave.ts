@@ -17,6 +17,7 @@ const X87_SIZE = 24;
 const ST = 32;
 const XMM = 160;
 const XMM_STRIDE = 32;
+const FPR_STRIDE = 16;
 /** Standard format; in the compacted one it follows the header as well, being the only extended component. */
 const YMM_OFFSET = 576;
 const YMM_SIZE = 256;
@@ -37,30 +38,47 @@ function requireAligned(linear: bigint, bytes: bigint): void {
   if (linear & (bytes - 1n)) throw new GuestFault(Vector.GP, 0);
 }
 
-/** Copies one half of each vector register between the state block and an image. @param half 0 XMM, 16 the upper half of YMM */
-function saveVectors(state: CpuState, half: number, image: Uint8Array, at: number): void {
-  for (let i = 0; i < registersOf(state); i++) {
+/** An area is at most this long in what is read or written of it at once. */
+const IMAGE_SIZE = LEGACY_SIZE + HEADER_SIZE;
+// One image is at work at a time. Every signal and context switch of a guest goes through here: nothing is allocated for it.
+const image = new Uint8Array(IMAGE_SIZE);
+const words = new Uint32Array(image.buffer);
+const view = new DataView(image.buffer);
+const pair = new Uint8Array(16);
+const pairView = new DataView(pair.buffer);
+
+/** Copies one half of each vector register to the image. @param half 0 XMM, 16 the upper half of YMM; at: offset in the image */
+function saveVectors(state: CpuState, half: number, at: number): void {
+  const count = registersOf(state);
+  for (let i = 0; i < count; i++) {
     const from = S.xmm + i * XMM_STRIDE + half;
-    image.set(state.bytes.subarray(from, from + HALF), at + i * HALF);
+    const to = (at + i * HALF) >> 2;
+    for (let k = 0; k < HALF / 4; k++) words[to + k] = state.get32(from + 4 * k);
   }
 }
 
-function loadVectors(state: CpuState, half: number, image: Uint8Array, at: number): void {
-  for (let i = 0; i < registersOf(state); i++)
-    state.bytes.set(image.subarray(at + i * HALF, at + (i + 1) * HALF), S.xmm + i * XMM_STRIDE + half);
+function loadVectors(state: CpuState, half: number, at: number): void {
+  const count = registersOf(state);
+  for (let i = 0; i < count; i++) {
+    const to = S.xmm + i * XMM_STRIDE + half;
+    const from = (at + i * HALF) >> 2;
+    for (let k = 0; k < HALF / 4; k++) state.set32(to + 4 * k, words[from + k]);
+  }
 }
 
 function clearVectors(state: CpuState, half: number): void {
-  for (let i = 0; i < registersOf(state); i++) {
-    const from = S.xmm + i * XMM_STRIDE + half;
-    state.bytes.fill(0, from, from + HALF);
+  const count = registersOf(state);
+  for (let i = 0; i < count; i++) {
+    const at = S.xmm + i * XMM_STRIDE + half;
+    for (let k = 0; k < HALF; k += 4) state.set32(at + k, 0);
   }
 }
 
 function vectorsInUse(state: CpuState, half: number): boolean {
-  for (let i = 0; i < registersOf(state); i++) {
+  const count = registersOf(state);
+  for (let i = 0; i < count; i++) {
     const at = S.xmm + i * XMM_STRIDE + half;
-    if (state.get(at) !== 0n || state.get(at + 8) !== 0n) return true;
+    if (state.get32(at) | state.get32(at + 4) | state.get32(at + 8) | state.get32(at + 12)) return true;
   }
   return false;
 }
@@ -68,8 +86,11 @@ function vectorsInUse(state: CpuState, half: number): boolean {
 function x87InUse(state: CpuState): boolean {
   const x87 = x87Of(state);
   if (x87.fcw !== 0x37f || x87.fsw !== 0 || x87.ftw !== 0 || x87.fop !== 0) return true;
-  if (x87.fip !== 0n || x87.fdp !== 0n || x87.fcs !== 0 || x87.fds !== 0) return true;
-  for (let i = 0; i < 8; i++) if (x87.mantissa(i) !== 0n || x87.signExp(i) !== 0) return true;
+  if (state.get32(S.fip) | state.get32(S.fip + 4) | state.get32(S.fdp) | state.get32(S.fdp + 4)) return true;
+  if (x87.fcs !== 0 || x87.fds !== 0) return true;
+  for (let at: number = S.fpr; at < S.fpr + 8 * FPR_STRIDE; at += FPR_STRIDE) {
+    if (state.get32(at) | state.get32(at + 4) | (state.get32(at + 8) & 0xffff)) return true;
+  }
   return false;
 }
 
@@ -84,13 +105,9 @@ function initialX87(state: CpuState): void {
   for (let i = 0; i < 8; i++) x87.setRegister(i, 0, 0n);
 }
 
-function viewOf(image: Uint8Array): DataView {
-  return new DataView(image.buffer, image.byteOffset, image.byteLength);
-}
-
-/** A MXCSR with reserved bits is refused before anything is loaded. */
-function checkedMxcsr(image: Uint8Array): number {
-  const value = viewOf(image).getUint32(MXCSR, true);
+/** The image's MXCSR. One with reserved bits is refused before anything is loaded. */
+function checkedMxcsr(): number {
+  const value = words[MXCSR >> 2];
   if (value & ~MXCSR_MASK) throw new GuestFault(Vector.GP, 0);
   return value;
 }
@@ -104,24 +121,21 @@ function fxsave(core: HelperCore, width: bigint, linear: bigint): void {
   const { state } = core;
   requireAligned(linear, 16n);
   const vectors = !skipsVectors(state);
-  const image = new Uint8Array(vectors ? XMM + registersOf(state) * HALF : XMM);
-  fxsaveX87(x87Of(state), image, width === 64n);
-  const view = viewOf(image);
-  view.setUint32(MXCSR, state.get32(S.mxcsr), true);
-  view.setUint32(MXCSR_MASK_FIELD, MXCSR_MASK, true);
-  if (vectors) saveVectors(state, 0, image, XMM);
+  fxsaveX87(x87Of(state), view, width === 64n);
+  words[MXCSR >> 2] = state.get32(S.mxcsr);
+  words[MXCSR_MASK_FIELD >> 2] = MXCSR_MASK;
+  if (vectors) saveVectors(state, 0, XMM);
   requireWritable(core, linear, LEGACY_SIZE); // also the bytes behind the registers, which stay as they are
-  core.writeLinear(linear, image);
+  core.writeLinear(linear, image.subarray(0, vectors ? XMM + registersOf(state) * HALF : XMM));
 }
 
 function fxrstor(core: HelperCore, width: bigint, linear: bigint): void {
   const { state } = core;
   requireAligned(linear, 16n);
-  const image = new Uint8Array(LEGACY_SIZE);
-  core.readLinear(linear, image);
-  state.set32(S.mxcsr, checkedMxcsr(image));
-  fxrstorX87(x87Of(state), image, width === 64n);
-  if (!skipsVectors(state)) loadVectors(state, 0, image, XMM);
+  core.readLinear(linear, image.subarray(0, LEGACY_SIZE));
+  state.set32(S.mxcsr, checkedMxcsr());
+  fxrstorX87(x87Of(state), view, width === 64n);
+  if (!skipsVectors(state)) loadVectors(state, 0, XMM);
 }
 
 /** The requested-feature bitmap: EDX:EAX within XCR0. */
@@ -133,38 +147,33 @@ function requested(state: CpuState): bigint {
 /** Writes what a component has in an XSAVE area; MXCSR is the caller's business. */
 function writeComponents(core: HelperCore, components: bigint, width: bigint, linear: bigint): void {
   const { state } = core;
-  const registers = registersOf(state) * HALF;
-  const image = new Uint8Array(XMM + registers);
+  const end = XMM + registersOf(state) * HALF;
   if (components & X87) {
-    fxsaveX87(x87Of(state), image, width === 64n);
+    fxsaveX87(x87Of(state), view, width === 64n);
     core.writeLinear(linear, image.subarray(0, X87_SIZE));
     core.writeLinear(linear + BigInt(ST), image.subarray(ST, XMM));
   }
   if (components & SSE) {
-    saveVectors(state, 0, image, XMM);
-    core.writeLinear(linear + BigInt(XMM), image.subarray(XMM));
+    saveVectors(state, 0, XMM);
+    core.writeLinear(linear + BigInt(XMM), image.subarray(XMM, end));
   }
   if (components & AVX) {
-    saveVectors(state, HALF, image, XMM);
-    core.writeLinear(linear + BigInt(YMM_OFFSET), image.subarray(XMM));
+    saveVectors(state, HALF, XMM);
+    core.writeLinear(linear + BigInt(YMM_OFFSET), image.subarray(XMM, end));
   }
 }
 
 function writeMxcsr(core: HelperCore, linear: bigint): void {
-  const bytes = new Uint8Array(8);
-  const view = viewOf(bytes);
-  view.setUint32(0, core.state.get32(S.mxcsr), true);
-  view.setUint32(4, MXCSR_MASK, true);
-  core.writeLinear(linear + BigInt(MXCSR), bytes);
+  pairView.setUint32(0, core.state.get32(S.mxcsr), true);
+  pairView.setUint32(4, MXCSR_MASK, true);
+  core.writeLinear(linear + BigInt(MXCSR), pair.subarray(0, 8));
 }
 
-function writeHeader(core: HelperCore, linear: bigint, words: readonly bigint[]): void {
-  const bytes = new Uint8Array(words.length * 8);
-  const view = viewOf(bytes);
-  words.forEach((word, i) => {
-    view.setBigUint64(i * 8, word, true);
-  });
-  core.writeLinear(linear + BigInt(LEGACY_SIZE), bytes);
+/** The first words of the header. */
+function writeHeader(core: HelperCore, linear: bigint, present: bigint, layout?: bigint): void {
+  pairView.setBigUint64(0, present, true);
+  pairView.setBigUint64(8, layout ?? 0n, true);
+  core.writeLinear(linear + BigInt(LEGACY_SIZE), pair.subarray(0, layout === undefined ? 8 : 16));
 }
 
 /** Bytes of an area that requested components may write. */
@@ -179,11 +188,11 @@ function standardSave(core: HelperCore, width: bigint, linear: bigint, optimized
   const wanted = requested(state);
   requireWritable(core, linear, areaSize(wanted));
   const used = inUse(state) & wanted;
-  const old = new Uint8Array(8);
-  core.readLinear(linear + BigInt(LEGACY_SIZE), old);
+  core.readLinear(linear + BigInt(LEGACY_SIZE), pair.subarray(0, 8));
+  const old = pairView.getBigUint64(0, true);
   writeComponents(core, optimized ? used : wanted, width, linear);
   if (wanted & (SSE | AVX)) writeMxcsr(core, linear);
-  writeHeader(core, linear, [(viewOf(old).getBigUint64(0, true) & ~wanted) | used]);
+  writeHeader(core, linear, (old & ~wanted) | used);
 }
 
 /** XSAVEC: the compacted format, in-use components alone. MXCSR counts as SSE state here. */
@@ -196,46 +205,49 @@ function compactedSave(core: HelperCore, width: bigint, linear: bigint): void {
   if (wanted & SSE && state.get32(S.mxcsr) !== MXCSR_DEFAULT) saved |= SSE;
   writeComponents(core, saved, width, linear);
   if (saved & SSE) writeMxcsr(core, linear);
-  writeHeader(core, linear, [saved, wanted | COMPACTED]);
+  writeHeader(core, linear, saved, wanted | COMPACTED);
 }
 
-/** The header's two words, checked as XRSTOR does. */
-function checkedHeader(state: CpuState, image: Uint8Array): { present: bigint; compacted: boolean } {
-  const view = viewOf(image);
+/** The two words of the image's header, checked as XRSTOR does. */
+function checkedHeader(state: CpuState): { present: bigint; compacted: boolean } {
   const present = view.getBigUint64(LEGACY_SIZE, true);
   const layout = view.getBigUint64(LEGACY_SIZE + 8, true);
   const compacted = (layout & COMPACTED) !== 0n;
   const xcr0 = state.get(S.xcr0);
-  const reserved = image.subarray(LEGACY_SIZE + 16, compacted ? LEGACY_SIZE + HEADER_SIZE : LEGACY_SIZE + 24);
-  const bad = compacted
+  let bad = compacted
     ? (layout & ~COMPACTED & ~xcr0) !== 0n || (present & ~layout) !== 0n || (present & COMPACTED) !== 0n
     : (present & ~xcr0) !== 0n || layout !== 0n;
-  if (bad || reserved.some(b => b !== 0)) throw new GuestFault(Vector.GP, 0);
+  const reservedEnd = LEGACY_SIZE + (compacted ? HEADER_SIZE : 24);
+  for (let at = LEGACY_SIZE + 16; at < reservedEnd; at += 4) bad ||= words[at >> 2] !== 0;
+  if (bad) throw new GuestFault(Vector.GP, 0);
   return { present, compacted };
 }
+
+const upper = new Uint8Array(YMM_SIZE);
 
 function xrstor(core: HelperCore, width: bigint, linear: bigint): void {
   const { state } = core;
   requireAligned(linear, 64n);
   const wanted = requested(state);
-  const image = new Uint8Array(LEGACY_SIZE + HEADER_SIZE);
   core.readLinear(linear, image);
-  const { present, compacted } = checkedHeader(state, image);
+  const { present, compacted } = checkedHeader(state);
   const restored = wanted & present;
-  const upper = new Uint8Array(registersOf(state) * HALF);
-  if (restored & AVX) core.readLinear(linear + BigInt(YMM_OFFSET), upper);
+  const upperHalves = upper.subarray(0, registersOf(state) * HALF);
+  if (restored & AVX) core.readLinear(linear + BigInt(YMM_OFFSET), upperHalves);
   let mxcsr = state.get32(S.mxcsr);
   if (compacted) {
-    if (wanted & SSE) mxcsr = restored & SSE ? checkedMxcsr(image) : MXCSR_DEFAULT;
-  } else if (wanted & (SSE | AVX)) mxcsr = checkedMxcsr(image);
+    if (wanted & SSE) mxcsr = restored & SSE ? checkedMxcsr() : MXCSR_DEFAULT;
+  } else if (wanted & (SSE | AVX)) mxcsr = checkedMxcsr();
 
   state.set32(S.mxcsr, mxcsr);
-  if (restored & X87) fxrstorX87(x87Of(state), image, width === 64n);
+  if (restored & X87) fxrstorX87(x87Of(state), view, width === 64n);
   else if (wanted & X87) initialX87(state);
-  if (restored & SSE) loadVectors(state, 0, image, XMM);
+  if (restored & SSE) loadVectors(state, 0, XMM);
   else if (wanted & SSE) clearVectors(state, 0);
-  if (restored & AVX) loadVectors(state, HALF, upper, 0);
-  else if (wanted & AVX) clearVectors(state, HALF);
+  if (restored & AVX) {
+    image.set(upperHalves, XMM);
+    loadVectors(state, HALF, XMM);
+  } else if (wanted & AVX) clearVectors(state, HALF);
 }
 
 /** All take the operand size (64: REX.W, 64-bit pointers) and the area's linear address. */

@@ -20,6 +20,8 @@ import {
 } from '../../../src/cpu/float/x87.ts';
 import { replaySse } from './replay-sse.ts';
 
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
 export function replay(line: string): string | undefined {
   const [given, expected] = line.split(' = ');
   const fields = given.split(' ');
@@ -73,8 +75,8 @@ const IMAGES: Record<string, (s: X87State, memory: Uint8Array) => void> = {
   '66d927': (s, memory) => fldenv(s, NARROW, memory),
   dd27: (s, memory) => frstor(s, WIDE, memory),
   '66dd27': (s, memory) => frstor(s, NARROW, memory),
-  '480fae07': (s, memory) => fxsaveX87(s, memory, true),
-  '480fae0f': (s, memory) => fxrstorX87(s, memory, true),
+  '480fae07': (s, memory) => fxsaveX87(s, viewOf(memory), true),
+  '480fae0f': (s, memory) => fxrstorX87(s, viewOf(memory), true),
 };
 
 /** Clears what a stored image says of the last instruction, which depends on the runner's own; FXSAVE: all but the x87. */

@@ -76,12 +76,13 @@ describe('environment images', () => {
     s.fdp = 0xffff888000001000n;
     s.fcs = 0x10;
     const image = new Uint8Array(512);
-    x87.fxsaveX87(s, image, true);
+    const view = new DataView(image.buffer);
+    x87.fxsaveX87(s, view, true);
     const back = x87.newX87State();
-    x87.fxrstorX87(back, image, true);
+    x87.fxrstorX87(back, view, true);
     expect([back.fip, back.fdp, back.ftw]).toEqual([s.fip, s.fdp, 0x80]);
-    x87.fxsaveX87(s, image, false);
-    x87.fxrstorX87(back, image, false);
+    x87.fxsaveX87(s, view, false);
+    x87.fxrstorX87(back, view, false);
     expect([back.fip, back.fcs]).toEqual([0x81234567n, 0x10]);
     expect(image.subarray(24, 32)).toEqual(new Uint8Array(8));
   });

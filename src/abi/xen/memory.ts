@@ -73,6 +73,9 @@ export const xenMemAcquireResource = struct('xen_mem_acquire_resource', {
   frame: u64,
   frameList: handle,
 });
+/** XENMEM_resource_*, and what a grant table consists of. */
+export const RESOURCE = { ioreqServer: 0, grantTable: 1, vmtraceBuffer: 2 } as const;
+export const RESOURCE_GRANT_TABLE = { shared: 0, status: 1 } as const;
 export const xenPodTarget = struct('xen_pod_target', {
   targetPages: u64,
   totPages: u64,

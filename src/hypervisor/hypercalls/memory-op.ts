@@ -6,6 +6,7 @@ import type { Domain, MemoryMapEntry } from '../domain.ts';
 import { XenError } from '../errors.ts';
 import { M2P_VIRT_END, M2P_VIRT_START } from '../memory/address-space.ts';
 import type { Vcpu } from '../vcpu.ts';
+import { acquireResource } from './acquire-resource.ts';
 import { type Args, type Handler, inout, input, type Nothing, op, output, type SubOperation, u32Arg } from './copy.ts';
 import { memoryExchange } from './memory-exchange.ts';
 import { decreaseReservation, increaseReservation, populatePhysmap } from './memory-reservation.ts';
@@ -26,9 +27,6 @@ function targetOf(vcpu: Vcpu, pointer: bigint): Domain {
 const notOffered: SubOperation = () => {
   throw new XenError('EOPNOTSUPP');
 };
-const noSuchOperation: SubOperation = () => {
-  throw new XenError('ENOSYS');
-};
 /** The control domain's: -EPERM before anything is looked at. */
 function privileged(operation: SubOperation): SubOperation {
   return (vcpu, pointer) => {
@@ -36,6 +34,22 @@ function privileged(operation: SubOperation): SubOperation {
     return operation(vcpu, pointer);
   };
 }
+
+/** Frames that a domain is to get are not set aside: whether there are as many now is all that is said. */
+const claimPages = op(input(abi.xenMemoryReservation), ({ domain }, a) => {
+  const { extentStart, extentOrder, memFlags, nrExtents } = a;
+  const target = domain.hypervisor.domains.get(a.domid);
+  if (extentStart !== 0n || extentOrder !== 0 || memFlags !== 0 || !target) throw new XenError('EINVAL');
+  requirePrivileged(domain);
+  if (nrExtents > BigInt(domain.hypervisor.frames.free + target.pages)) throw new XenError('ENOMEM');
+});
+
+/** Populate-on-demand, of which no domain makes use: all that it has is there. */
+const podTarget = op(inout(abi.xenPodTarget), ({ domain }, a) => {
+  const target = domain.hypervisor.resolve(domain, a.domid);
+  requirePrivileged(domain);
+  return { totPages: BigInt(target.pages), podCachePages: 0n, podEntries: 0n };
+});
 
 /** Writes a memory map into a guest's buffer of entries of 20 bytes: address u64, size u64, type u32. */
 function writeMap(vcpu: Vcpu, buffer: bigint, entries: readonly MemoryMapEntry[]): void {
@@ -120,13 +134,13 @@ const OPERATIONS = new Map<number, SubOperation>([
   ],
   [XENMEM.exchange, memoryExchange],
   [XENMEM.remove_from_physmap, removeFromPhysmap],
-  [XENMEM.set_pod_target, privileged(() => 0)],
-  [XENMEM.get_pod_target, noSuchOperation],
+  [XENMEM.set_pod_target, podTarget],
+  [XENMEM.get_pod_target, podTarget],
   [XENMEM.get_sharing_freed_pages, () => 0],
   [XENMEM.get_sharing_shared_pages, () => 0],
-  [XENMEM.claim_pages, privileged(() => 0)],
+  [XENMEM.claim_pages, claimPages],
   [XENMEM.get_vnumainfo, notOffered],
-  [XENMEM.acquire_resource, notOffered],
+  [XENMEM.acquire_resource, acquireResource],
 ]);
 
 /** Operations that may be cut and go on where the command says. */

@@ -99,7 +99,11 @@ const operations = subops(PHYSDEVOP, {
   release_msix: privileged(abi.physdevPciDevice, noted),
   restore_msi: restoreMsi,
   restore_msi_ext: restoreMsi,
-  pci_mmcfg_reserved: privileged(abi.physdevPciMmcfgReserved, noted),
+  // Here the right comes first.
+  pci_mmcfg_reserved: ({ domain, guest }, pointer) => {
+    requirePrivileged(domain);
+    guest.readStruct(pointer, abi.physdevPciMmcfgReserved);
+  },
   setup_gsi: privileged(abi.physdevSetupGsi, hardware.setUpGsi, a => {
     if (a.gsi < 0 || a.gsi >= NR_GSIS) throw new XenError('EINVAL');
   }),

@@ -56,7 +56,7 @@ describe('a guest beside Dom0', { timeout: 3_600_000 }, () => {
     expect(err).toMatch(/domain 1 \(guest\) has ended: destroyed/);
 
     // What the guest printed stands on the terminal behind its number, and in a file of its own.
-    expect(out).toMatch(/^\(d1\) tool 1: alive 0\r$/m);
+    expect(out).toMatch(/^\(d1\) tool 0: guest\r$/m);
     const file = readdirSync(logs).find(name => name.endsWith('-pv.console.log')) ?? '';
     const printed = readFileSync(join(logs, file), 'utf8');
     expect(outputOf(printed, 0)).toEqual({ lines: ['1', 'guest'], status: 0 });

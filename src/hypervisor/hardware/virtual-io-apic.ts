@@ -28,7 +28,7 @@ export class VirtualIoApic implements RegisterSpace {
     this.entries = Array.from({ length: irqs.gsis }, () => Entry.masked);
     // Before the chip hears of it: it then finds the pin as the machine's line is.
     bus.onEoi(vector => this.ended(vector));
-    this.chip = new IoApic({ bus, pins: irqs.gsis, version: 0x11 });
+    this.chip = new IoApic({ bus, pins: irqs.gsis, version: 0x11, heedsPolarity: false });
   }
 
   read(offset: number, size: AccessSize): number {
@@ -41,7 +41,6 @@ export class VirtualIoApic implements RegisterSpace {
     const isLow = offset === WINDOW && this.select >= FIRST_ENTRY && !(this.select & 1) && pin < this.entries.length;
     if (isLow) {
       this.entries[pin] = value;
-      this.drive(pin);
     }
     this.chip.write(offset, size, value);
     if (isLow && !(value & Entry.masked)) this.bind(pin);
@@ -79,8 +78,7 @@ export class VirtualIoApic implements RegisterSpace {
     }
   }
 
-  /** The pin's electrical level, by the polarity that the domain has given it. */
   private drive(pin: number): void {
-    this.chip.input(pin, this.asserted.has(pin) !== ((this.entries[pin] & Entry.activeLow) !== 0));
+    this.chip.input(pin, this.asserted.has(pin));
   }
 }

@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ControlBus } from '../../../src/hypervisor/hardware/control-bus.ts';
 import { AT } from '../../../src/machine/board.ts';
+import { OWN_PLAN } from '../../../src/machine/board-plan.ts';
 import { InterruptBus } from '../../../src/machine/interrupts/interrupt-bus.ts';
 import { swizzledGsi } from '../../../src/machine/interrupts/irq-wiring.ts';
 import { PciFunction } from '../../../src/machine/pci/function.ts';
@@ -103,7 +104,7 @@ describe('the I/O APIC', () => {
 });
 
 describe('PCI', () => {
-  const at = (register: number): number => AT.ecam + (DEVFN << 12) + register;
+  const at = (register: number): number => OWN_PLAN.ecam + (DEVFN << 12) + register;
   let capability = 0;
   let table = 0;
   beforeEach(() => {

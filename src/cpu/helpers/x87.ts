@@ -14,8 +14,9 @@ import {
 } from '../float/x87.ts';
 import { ModeBit, S } from '../layout.ts';
 import type { CpuState } from '../state.ts';
+import { requireAlignment } from './alignment.ts';
 import type { Helper, HelperCore } from './core.ts';
-import { writeWhole } from './whole-store.ts';
+import { requireWritable, writeWhole } from './whole-store.ts';
 
 const FPR_SHIFT = 4;
 
@@ -126,11 +127,20 @@ function layoutOf(state: CpuState, width: bigint): { wide: boolean; real: boolea
   return { wide: width !== 16n, real: !(mode & ModeBit.protected) || (mode & ModeBit.v86) !== 0 };
 }
 
+/** Images are as long words, or words where the operand size is 16 bits. */
+const unitOf = (width: bigint): bigint => (width === 16n ? 2n : 4n);
+
+function readImage(core: HelperCore, width: bigint, linear: bigint, image: Uint8Array): void {
+  core.readLinear(linear, image);
+  requireAlignment(core, linear, unitOf(width), () => {});
+}
+
 /** Stores an image that the instruction clears or masks behind: a fault in writing it must leave the registers alone. */
-function storeImage(core: HelperCore, linear: bigint, make: () => Uint8Array): void {
+function storeImage(core: HelperCore, width: bigint, linear: bigint, make: () => Uint8Array): void {
   const before = core.state.bytes.slice(S.fpr, S.mxcsr);
   const image = make();
   try {
+    requireAlignment(core, linear, unitOf(width), () => requireWritable(core, linear, image.length));
     writeWhole(core, linear, image);
   } catch (fault) {
     core.state.bytes.set(before, S.fpr);
@@ -142,21 +152,21 @@ export const x87Helpers: Record<string, Helper> = {
   x87Register,
   x87Memory,
   fnstenv(core, width, linear) {
-    storeImage(core, linear, () => fnstenv(x87Of(core.state), layoutOf(core.state, width)));
+    storeImage(core, width, linear, () => fnstenv(x87Of(core.state), layoutOf(core.state, width)));
   },
   fnsave(core, width, linear) {
-    storeImage(core, linear, () => fnsave(x87Of(core.state), layoutOf(core.state, width)));
+    storeImage(core, width, linear, () => fnsave(x87Of(core.state), layoutOf(core.state, width)));
   },
   fldenv(core, width, linear) {
     const layout = layoutOf(core.state, width);
     const image = new Uint8Array(environmentSize(layout.wide));
-    core.readLinear(linear, image);
+    readImage(core, width, linear, image);
     fldenv(x87Of(core.state), layout, image);
   },
   frstor(core, width, linear) {
     const layout = layoutOf(core.state, width);
     const image = new Uint8Array(environmentSize(layout.wide) + 80);
-    core.readLinear(linear, image);
+    readImage(core, width, linear, image);
     frstor(x87Of(core.state), layout, image);
   },
 };

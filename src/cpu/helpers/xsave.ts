@@ -5,6 +5,7 @@ import { MXCSR_DEFAULT, MXCSR_MASK } from '../float/sse.ts';
 import { fninit, fxrstorX87, fxsaveX87 } from '../float/x87.ts';
 import { ModeBit, R, S } from '../layout.ts';
 import type { CpuState } from '../state.ts';
+import { requireAlignment } from './alignment.ts';
 import type { Helper, HelperCore } from './core.ts';
 import { requireWritable } from './whole-store.ts';
 import { x87Of } from './x87.ts';
@@ -34,8 +35,14 @@ function registersOf(state: CpuState): number {
   return state.get32(S.mode) & ModeBit.long64 ? 16 : 8;
 }
 
-function requireAligned(linear: bigint, bytes: bigint): void {
-  if (linear & (bytes - 1n)) throw new GuestFault(Vector.GP, 0);
+/** #GP, or where software asked for alignment faults, #AC for what is not even at a long word, as Intel's processors do it. */
+function requireAligned(core: HelperCore, linear: bigint, bytes: bigint, write: boolean): void {
+  if (!(linear & (bytes - 1n))) return;
+  requireAlignment(core, linear, 4n, () => {
+    if (write) requireWritable(core, linear, LEGACY_SIZE);
+    else core.readLinear(linear, new Uint8Array(LEGACY_SIZE));
+  });
+  throw new GuestFault(Vector.GP, 0);
 }
 
 /** An area is at most this long in what is read or written of it at once. */
@@ -119,7 +126,7 @@ function skipsVectors(state: CpuState): boolean {
 
 function fxsave(core: HelperCore, width: bigint, linear: bigint): void {
   const { state } = core;
-  requireAligned(linear, 16n);
+  requireAligned(core, linear, 16n, true);
   const vectors = !skipsVectors(state);
   fxsaveX87(x87Of(state), view, width === 64n);
   words[MXCSR >> 2] = state.get32(S.mxcsr);
@@ -131,7 +138,7 @@ function fxsave(core: HelperCore, width: bigint, linear: bigint): void {
 
 function fxrstor(core: HelperCore, width: bigint, linear: bigint): void {
   const { state } = core;
-  requireAligned(linear, 16n);
+  requireAligned(core, linear, 16n, false);
   core.readLinear(linear, image.subarray(0, LEGACY_SIZE));
   state.set32(S.mxcsr, checkedMxcsr());
   fxrstorX87(x87Of(state), view, width === 64n);
@@ -184,7 +191,7 @@ function areaSize(components: bigint): number {
 /** XSAVE and XSAVEOPT: the standard format. */
 function standardSave(core: HelperCore, width: bigint, linear: bigint, optimized: boolean): void {
   const { state } = core;
-  requireAligned(linear, 64n);
+  requireAligned(core, linear, 64n, true);
   const wanted = requested(state);
   requireWritable(core, linear, areaSize(wanted));
   const used = inUse(state) & wanted;
@@ -198,7 +205,7 @@ function standardSave(core: HelperCore, width: bigint, linear: bigint, optimized
 /** XSAVEC: the compacted format, in-use components alone. MXCSR counts as SSE state here. */
 function compactedSave(core: HelperCore, width: bigint, linear: bigint): void {
   const { state } = core;
-  requireAligned(linear, 64n);
+  requireAligned(core, linear, 64n, true);
   const wanted = requested(state);
   requireWritable(core, linear, areaSize(wanted));
   let saved = inUse(state) & wanted;
@@ -227,7 +234,7 @@ const upper = new Uint8Array(YMM_SIZE);
 
 function xrstor(core: HelperCore, width: bigint, linear: bigint): void {
   const { state } = core;
-  requireAligned(linear, 64n);
+  requireAligned(core, linear, 64n, false);
   const wanted = requested(state);
   core.readLinear(linear, image);
   const { present, compacted } = checkedHeader(state);

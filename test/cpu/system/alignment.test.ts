@@ -1,6 +1,6 @@
 // #AC: accesses of user code that are not aligned, where CR0.AM and RFLAGS.AC ask for it.
 import { describe, expect, it } from 'vitest';
-import { At, Exit, Flag, Machine, R, S, Vector } from './machine.ts';
+import { At, Exit, Flag, fault, Machine, R, S, Vector } from './machine.ts';
 
 const AM = 1n << 18n;
 const HANDLER = BigInt(At.handlers);
@@ -35,6 +35,41 @@ describe('alignment checking', () => {
     expect(faults('88 03', At.data + 1)).toBe(false);
     expect(faults('f3 48 ad', At.data + 4)).toBe(true);
     expect(faults('ff 33', At.data + 4)).toBe(true);
+  });
+  /** As an Intel processor does them (a program with AC set, natively): bytes below the first offset that is aligned are #AC. */
+  it.each([
+    ['FLD m32', 'd9 03', 4],
+    ['FLD m64', 'dd 03', 8],
+    ['FLD m80', 'db 2b', 8],
+    ['FSTP m80', 'db 3b', 8],
+    ['FBLD', 'df 23', 8],
+    ['FBSTP', 'df 33', 8],
+    ['FNSTENV', 'd9 33', 4],
+    ['FLDENV', 'd9 23', 4],
+    ['FNSAVE', 'dd 33', 4],
+    ['FRSTOR', 'dd 23', 4],
+    ['FNSTENV of 16 bits', '66 d9 33', 2],
+    ['FNSAVE of 16 bits', '66 dd 33', 2],
+    ['FRSTOR of 16 bits', '66 dd 23', 2],
+    ['FLDCW', 'd9 2b', 2],
+    ['FNSTCW', 'd9 3b', 2],
+    ['STMXCSR', '0f ae 1b', 4],
+    ['SGDT', '0f 01 03', 1],
+  ])('of %s', (_name, hex, unit) => {
+    for (const offset of [1, 2, 4, 8]) expect([offset, faults(hex, At.data + offset)]).toEqual([offset, offset < unit]);
+  });
+  it('of FXSAVE and FXRSTOR comes before #GP for what is aligned to 4 bytes at least', () => {
+    for (const hex of ['0f ae 03', '0f ae 0b']) {
+      expect([1, 2, 16].map(offset => faults(hex, At.data + offset))).toEqual([true, true, false]);
+      const m = new Machine().long(3);
+      m.state.set(S.cr0, m.state.get(S.cr0) | AM);
+      expect(
+        m
+          .flags(Flag.AC)
+          .set(R.rbx, At.data + 4)
+          .fault(hex),
+      ).toMatchObject(fault(Vector.GP, 0));
+    }
   });
   it('comes after a page fault', () => {
     const m = new Machine().long(3, false);

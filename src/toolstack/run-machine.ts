@@ -39,6 +39,8 @@ export async function runMachine({ scheduler, clock, sleeper }: Running, options
       if (performance.now() < turnEnds) continue;
       await yieldToEventLoop();
     } else if (result.kind === 'wait') {
+      // The step may have been the last: timers of its surroundings, of a connection that nobody needs any more say, are not waited for.
+      if (until?.()) return 'until';
       const from = performance.now();
       await sleep(sleeper, Number(result.untilNs - clock.nowNs()) / 1e6, signal);
       // Does nothing on a real clock. A virtual one waits only for something outside, and then keeps pace.

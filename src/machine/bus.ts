@@ -75,24 +75,30 @@ export class PlatformBus implements Bus {
   readonly ports = new AddressSpace();
   /** Addresses are physical, below 2^52. */
   readonly memory = new AddressSpace();
+  /** Told of every access: it takes time. */
+  onAccess: () => void = () => {};
 
   read(address: bigint, size: number): bigint {
+    this.onAccess();
     const at = Number(address);
     if (size !== 8) return BigInt(this.memory.read(at, size as AccessSize));
     return BigInt(this.memory.read(at, 4)) | (BigInt(this.memory.read(at + 4, 4)) << 32n);
   }
 
   write(address: bigint, size: number, value: bigint): void {
+    this.onAccess();
     const at = Number(address);
     this.memory.write(at, size === 8 ? 4 : (size as AccessSize), Number(value & LOW));
     if (size === 8) this.memory.write(at + 4, 4, Number(value >> 32n));
   }
 
   portRead(port: number, size: number): number {
+    this.onAccess();
     return this.ports.read(port, size as AccessSize);
   }
 
   portWrite(port: number, size: number, value: number): void {
+    this.onAccess();
     this.ports.write(port, size as AccessSize, value);
   }
 }

@@ -15,6 +15,9 @@ const LONGEST_WAIT_NS = 1_000_000_000n;
 /** What leaving the guest costs in ticks of a virtual clock and of a turn, beside what the machine's `work` counts. */
 const EXIT_COST = 20;
 
+/** Ticks that an access to a device takes: half a microsecond where a tick is a nanosecond, as on hardware. Kernels wait by counting such accesses. */
+const ACCESS_COST = 500;
+
 /** Something whose registers take turns on the processor: a guest's vCPU, a logical processor of a bare machine. */
 export interface Schedulable {
   /** It has instructions to execute now. */
@@ -96,6 +99,14 @@ export class Scheduler {
   /** What a virtual clock ticks by: instructions, and work for guests in their measure. */
   ticksNow(): bigint {
     return this.retiredNow() + BigInt(this.charged);
+  }
+
+  /** To be called for every access to a device of a machine: on a virtual clock time passes, and a timer may be due at once. */
+  deviceAccessed(): void {
+    const { clock, processor } = this.schedule;
+    this.charged += ACCESS_COST;
+    const deadline = clock.nextDeadline();
+    if (deadline !== null && clock.ticksUntil(deadline) === 0n) processor.stop();
   }
 
   /** Lets guests run for about a million instructions, or to the next thing that ends a turn. */

@@ -203,6 +203,7 @@ export class Host {
     return this.createDomain('hvm', options, (domain, build) => {
       const serial = new SerialPrelude(build.console);
       const board = buildPvHvm(domain, { ...build, serialOutput: byte => serial.byte(byte) });
+      board.bus.onAccess = () => this.scheduler.deviceAccessed();
       return { storeRef: STORE_GFN, consoleRef: CONSOLE_GFN, onPvOutput: () => serial.end(), board };
     });
   }

@@ -125,6 +125,7 @@ export class NativeMachine implements Machine {
       options.clock === 'real' ? new RealTimeRunLength(clock) : undefined,
     );
     attach(this.scheduler);
+    pc.bus.onAccess = () => this.scheduler.deviceAccessed();
     for (const disk of this.disks) this.scheduler.outside.add(() => disk.isBusy);
     const devices = { memory: pc.physical, later: (work: () => void) => hostEvents.raise(work), log: this.log };
     for (const source of this.disks) addVirtio(pc.pci, new VirtioBlock(devices, { source }));

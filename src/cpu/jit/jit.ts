@@ -28,7 +28,7 @@ export interface JitOptions {
   onCompile?: (region: Region, translated: Translated, memory: EngineMemory) => void;
 }
 
-export const JIT_DEFAULTS: JitOptions = { heat: 30_000, batch: 8, minFuel: 512 };
+export const JIT_DEFAULTS: JitOptions = { heat: 100_000, batch: 8, minFuel: 512 };
 
 /** Elements of the function table from here on are regions; handlers stand below, with room for every variant of every row. */
 export const FIRST_REGION = 32768;

@@ -2,6 +2,7 @@
 
 import { member, type Type } from '../../src/abi/struct.ts';
 import { HYPERCALL, MMUEXT, mmuextOp, mmuUpdate } from '../../src/abi/xen/xen.ts';
+import { GuestFault } from '../../src/cpu/exits.ts';
 import { EngineMemory } from '../../src/cpu/memory.ts';
 import type { Domain, DomainConfig } from '../../src/hypervisor/domain.ts';
 import { DOMID_SELF } from '../../src/hypervisor/domain-ids.ts';
@@ -10,6 +11,7 @@ import type { Machine } from '../../src/hypervisor/hardware/hardware.ts';
 import { dispatch } from '../../src/hypervisor/hypercalls/dispatch.ts';
 import { Hypervisor } from '../../src/hypervisor/hypervisor.ts';
 import { setKernelBase } from '../../src/hypervisor/memory/base-pointers.ts';
+import { PageType } from '../../src/hypervisor/memory/frame-table.ts';
 import type { Vcpu } from '../../src/hypervisor/vcpu.ts';
 import { Clock, VirtualTicks } from '../../src/machine/time/clock.ts';
 import { FakeProcessor } from './fake-processor.ts';
@@ -145,9 +147,16 @@ export class Guest {
     return errnoName(this.call(name, ...args));
   }
 
-  /** Puts values of a type into the argument page at a byte offset; returns their address. */
+  /**
+   * Puts values of a type into the argument page at a byte offset; returns their address. Throws GuestFault where the guest could not: it
+   * has given the page away or made a table of it.
+   */
   put<T>(type: Type<T>, values: readonly T[], offset = 0): bigint {
-    const at = this.host.memory.frameOffset(this.mfns[PAGE.arguments]) + offset;
+    const mfn = this.mfns[PAGE.arguments];
+    const { owner, type: types, typeCount } = this.frames;
+    if (owner[mfn] !== this.domain.id || (typeCount[mfn] > 0 && types[mfn] !== PageType.writable))
+      throw new GuestFault(14, 7, this.va(PAGE.arguments, offset));
+    const at = this.host.memory.frameOffset(mfn) + offset;
     const view = new DataView(this.host.memory.memory.buffer, at, 4096 - offset);
     values.forEach((value, i) => {
       type.write(view, i * type.size(64), value, 64);

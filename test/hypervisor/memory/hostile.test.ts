@@ -159,7 +159,7 @@ it('keeps all counts true whatever a guest does to its own pages', () => {
       host.hypervisor.destroyDomain(guest.domain);
       expect(host.hypervisor.frames.free).toBe(free);
     }),
-    { numRuns: 80 },
+    { numRuns: 200 },
   );
 });
 

@@ -114,7 +114,7 @@ describe.concurrent('a kernel with one wrong byte', { timeout: 1_200_000 }, () =
     const symbols = crash?.stack.map(word => word.symbol);
     expect(symbols).toContain('start_kernel+0x0');
     expect(symbols?.some(symbol => symbol?.startsWith('early_fixup_exception+'))).toBe(true);
-    expect(crash?.hypercalls.at(-1)?.call).toBe('vcpu_op(down, vcpuid=0, arg=0x0)');
+    expect(crash?.hypercalls.at(-1)?.call).toBe('vcpu_op(down, vcpuid=0, arg=NULL)');
   });
 
   testWith('cloud', 'that leaves out a whole function: not a pass', async kernel => {

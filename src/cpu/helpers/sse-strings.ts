@@ -7,26 +7,36 @@ import { vectorsOf } from './vector-registers.ts';
 
 const VECTOR_BYTES = 16;
 
-/** Elements of a string operand, and how many of them count. */
+/** Elements of a string operand, and how many of them count. Kept for the next comparison: C libraries' loops consist of them. */
 interface Elements {
-  values: number[];
+  readonly values: Int32Array;
   length: number;
 }
 
-/** @param control imm8: bit 0 words, bit 1 signed */
-function elementsOf(bytes: Uint8Array, control: number): number[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, VECTOR_BYTES);
-  const words = (control & 1) !== 0;
+const operand = (): Elements => ({ values: new Int32Array(VECTOR_BYTES), length: 0 });
+const operands = { first: operand(), second: operand() };
+
+/**
+ * Takes the elements out of a register. Returns their count.
+ * @param control imm8: bit 0 words, bit 1 signed
+ */
+function take({ values }: Elements, bytes: Uint8Array, control: number): number {
   const signed = (control & 2) !== 0;
-  return Array.from({ length: words ? 8 : 16 }, (_, i) => {
-    if (words) return signed ? view.getInt16(2 * i, true) : view.getUint16(2 * i, true);
-    return signed ? view.getInt8(i) : view.getUint8(i);
-  });
+  if ((control & 1) === 0) {
+    for (let i = 0; i < VECTOR_BYTES; i++) values[i] = signed ? (bytes[i] << 24) >> 24 : bytes[i];
+    return VECTOR_BYTES;
+  }
+  for (let i = 0; i < VECTOR_BYTES / 2; i++) {
+    const word = bytes[2 * i] | (bytes[2 * i + 1] << 8);
+    values[i] = signed ? (word << 16) >> 16 : word;
+  }
+  return VECTOR_BYTES / 2;
 }
 
-function implicitLength(values: readonly number[]): number {
-  const end = values.indexOf(0);
-  return end < 0 ? values.length : end;
+function implicitLength(values: Int32Array, count: number): number {
+  let length = 0;
+  while (length < count && values[length] !== 0) length++;
+  return length;
 }
 
 /** The absolute value of EAX or EDX (RAX, RDX with REX.W), at most the number of elements. */
@@ -40,13 +50,14 @@ const EQUAL_ANY = 0;
 const RANGES = 1;
 const EQUAL_EACH = 2;
 
-/** Does element j of the second operand match, by the aggregation that imm8 bits 3-2 choose? */
-function matches(aggregation: number, first: Elements, second: Elements, j: number): boolean {
+/** Does element j of the second operand, of so many in a register, match, by the aggregation that imm8 bits 3-2 choose? */
+function matches(aggregation: number, first: Elements, second: Elements, count: number, j: number): boolean {
   const { values: a, length: m } = first;
   const { values: b, length: n } = second;
   switch (aggregation) {
     case EQUAL_ANY:
-      return j < n && a.slice(0, m).includes(b[j]);
+      for (let i = 0; j < n && i < m; i++) if (a[i] === b[j]) return true;
+      return false;
     case RANGES:
       for (let i = 0; j < n && i + 1 < m; i += 2) if (a[i] <= b[j] && b[j] <= a[i + 1]) return true;
       return false;
@@ -54,7 +65,7 @@ function matches(aggregation: number, first: Elements, second: Elements, j: numb
       return j < n && j < m ? a[j] === b[j] : j >= n && j >= m;
     default:
       // equal ordered: the first operand's string begins here, as far as the register reaches
-      for (let i = 0; i < m && j + i < b.length; i++) if (j + i >= n || a[i] !== b[j + i]) return false;
+      for (let i = 0; i < m && j + i < count; i++) if (j + i >= n || a[i] !== b[j + i]) return false;
       return true;
   }
 }
@@ -63,16 +74,20 @@ function matches(aggregation: number, first: Elements, second: Elements, j: numb
 function compare(state: CpuState, dst: bigint, imm: bigint, width: bigint): { bits: number; count: number } {
   const { lanes8, scratch } = vectorsOf(state);
   const control = Number(imm);
-  const a = elementsOf(lanes8[Number(dst)], control);
-  const b = elementsOf(scratch.subarray(0, VECTOR_BYTES), control);
-  const count = a.length;
-  const lengthOf = (values: number[], register: number) =>
-    width === 0n ? implicitLength(values) : explicitLength(state.gpr[register], Number(width), count);
-  const first = { values: a, length: lengthOf(a, R.rax) };
-  const second = { values: b, length: lengthOf(b, R.rdx) };
-  let bits = 0;
-  for (let j = 0; j < count; j++) if (matches((control >> 2) & 3, first, second, j)) bits |= 1 << j;
+  const { first, second } = operands;
+  const count = take(first, lanes8[Number(dst)], control);
+  take(second, scratch, control);
+  if (width === 0n) {
+    first.length = implicitLength(first.values, count);
+    second.length = implicitLength(second.values, count);
+  } else {
+    first.length = explicitLength(state.gpr[R.rax], Number(width), count);
+    second.length = explicitLength(state.gpr[R.rdx], Number(width), count);
+  }
   const all = (1 << count) - 1;
+  const aggregation = (control >> 2) & 3;
+  let bits = 0;
+  for (let j = 0; j < count; j++) if (matches(aggregation, first, second, count, j)) bits |= 1 << j;
   if (control & 0x10) bits ^= control & 0x20 ? (1 << second.length) - 1 : all;
   const flags =
     (bits !== 0 ? Flag.CF : 0) |

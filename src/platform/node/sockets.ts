@@ -52,7 +52,7 @@ export function nodeSockets(onActivity: () => void = () => {}): HostSockets {
       return {
         close: () => {
           server.close();
-          for (const socket of open) socket.resetAndDestroy();
+          for (const socket of open) reset(socket);
         },
       };
     },
@@ -169,9 +169,18 @@ function wrapTcp(
     },
     reset: () => {
       isLetGo = true;
-      socket.resetAndDestroy();
+      reset(socket);
     },
   };
+}
+
+/**
+ * With a RST where it can be. libuv refuses that while a FIN is on its way (EINVAL), and Node 20 then never lets go of the handle, for which the process
+ * waits at its end.
+ */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** Events of a socket whose receiver is known a moment later than the socket. */

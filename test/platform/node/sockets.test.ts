@@ -168,3 +168,33 @@ describe('sockets of this machine', () => {
     expect(answers[0]).toEqual({ status: 'ok', values: ['127.0.0.1'] });
   });
 });
+
+it('a socket can be reset while its end is on its way, and keeps nobody', async () => {
+  let isGone = false;
+  const port = await serve(socket => {
+    socket.on('error', () => {});
+    socket.on('end', () => socket.end());
+    socket.on('close', () => {
+      isGone = true;
+    });
+    socket.resume();
+  });
+  let problem: string | null = null;
+  const socket = nodeSockets().connectTcp('127.0.0.1', port, {
+    connected: () => {
+      socket.end();
+      process.nextTick(() => socket.reset());
+    },
+    failed: why => {
+      problem = why;
+    },
+    data: () => {},
+    end: () => {},
+    written: () => {},
+    broken: () => {
+      problem = 'broken';
+    },
+  });
+  await until(() => isGone);
+  expect(problem).toBeNull();
+});

@@ -12,6 +12,8 @@ import { requirePrivileged } from './permissions.ts';
 
 type Request = Of<typeof xenMemAcquireResource>;
 const LIMIT = 1n << 32n;
+/** Frames of one call must be countable in a command beside the operation. */
+const MOST_FRAMES = 0xffffffff >>> 6;
 
 /** How many frames a resource has, and each of them; null where there is no such resource. */
 function resourceOf({ grants }: Domain, { type, id }: Request): { frames: number; at(index: number): Mfn } | null {
@@ -24,8 +26,9 @@ function resourceOf({ grants }: Domain, { type, id }: Request): { frames: number
 /** Without a list the number of frames is told. With one, a PV caller gets machine frames, another has them mapped at the frames it lists. */
 export function acquireResource(vcpu: Vcpu, pointer: bigint): void {
   const { domain: caller, guest } = vcpu;
+  if (!caller.isPv && !caller.isPrivileged) throw new XenError('EACCES');
   const a = guest.readStruct(pointer, xenMemAcquireResource);
-  if (a.pad !== 0 || a.frame + BigInt(a.nrFrames) > LIMIT) throw new XenError('EINVAL');
+  if (a.pad !== 0 || a.frame + BigInt(a.nrFrames) >= LIMIT) throw new XenError('EINVAL');
   const target = caller.hypervisor.domains.get(a.domid);
   if (a.domid === DOMID_SELF || target === caller) throw new XenError('EPERM');
   if (!target) throw new XenError('ESRCH');
@@ -38,7 +41,8 @@ export function acquireResource(vcpu: Vcpu, pointer: bigint): void {
     return;
   }
   const first = Number(a.frame);
-  if (first + a.nrFrames > resource.frames) throw new XenError('EINVAL');
+  if (a.nrFrames === 0 || a.nrFrames > MOST_FRAMES || first + a.nrFrames > resource.frames)
+    throw new XenError('EINVAL');
   if (a.id === RESOURCE_GRANT_TABLE.status && target.grants.version !== 2) throw new XenError('EINVAL');
   guest.checkArray(a.frameList, ulong.size(vcpu.abiWidth), a.nrFrames);
   for (let i = 0; i < a.nrFrames; i++) {

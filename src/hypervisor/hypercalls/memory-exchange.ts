@@ -1,13 +1,13 @@
 // XENMEM_exchange: frames for others of another size or place, as device drivers need for DMA. Source: xen/common/memory.c.
 import { type Of, ulong } from '../../abi/struct.ts';
-import { xenMemoryExchange } from '../../abi/xen/memory.ts';
+import { XENMEMF, xenMemoryExchange } from '../../abi/xen/memory.ts';
 import type { Mfn } from '../../cpu/memory.ts';
 import type { Domain } from '../domain.ts';
 import { XenError } from '../errors.ts';
 import { PageFlag } from '../memory/frame-table.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { continueWith } from './continuation.ts';
-import { allocationFlags, maxOrder } from './memory-reservation.ts';
+import { maxOrder, mayAskForNode } from './memory-reservation.ts';
 import { resolveTarget } from './permissions.ts';
 
 type Exchange = Of<typeof xenMemoryExchange>;
@@ -15,6 +15,7 @@ const EXCHANGE = 11n;
 /** Frames that one call handles before others get their turn. */
 const FRAMES_AT_ONCE = 8192;
 const LONG_LIMIT = 1n << 64n;
+const ANY_WIDTH = 64;
 
 /** Exchanges chunk by chunk, a chunk being the larger of the two extents. nr_exchanged tells how far it came. */
 export function memoryExchange(vcpu: Vcpu, pointer: bigint): number | bigint {
@@ -42,8 +43,9 @@ export function memoryExchange(vcpu: Vcpu, pointer: bigint): number | bigint {
   const long = ulong.size(vcpu.abiWidth);
   guest.checkArray(from.extentStart, long, Number(from.nrExtents));
   guest.checkArray(to.extentStart, long, Number(to.nrExtents));
-  const flags = allocationFlags(domain, to.memFlags);
-  if (!flags) throw new XenError('EINVAL');
+  if (!mayAskForNode(domain, to.memFlags)) throw new XenError('EINVAL');
+  // A width that is too small for any frame is no error in itself: there is no memory of that kind.
+  const addressBits = to.memFlags & XENMEMF.addressBitsMask || ANY_WIDTH;
   const target = resolveTarget(domain, from.domid);
   if (!target.isPv) throw new XenError('EOPNOTSUPP');
 
@@ -55,7 +57,7 @@ export function memoryExchange(vcpu: Vcpu, pointer: bigint): number | bigint {
       return continueWith(vcpu, [EXCHANGE, pointer]);
     }
     try {
-      exchangeChunk(vcpu, target, exchange, chunk, flags);
+      exchangeChunk(vcpu, target, exchange, chunk, addressBits);
     } catch (error) {
       finish(chunk);
       throw error;
@@ -70,7 +72,7 @@ function exchangeChunk(
   target: Domain,
   { in: from, out: to }: Exchange,
   chunk: number,
-  flags: { addressBits?: number },
+  addressBits: number,
 ): void {
   const { guest } = vcpu;
   const { frames, m2p } = target.hypervisor;
@@ -90,7 +92,8 @@ function exchangeChunk(
 
   const taken: Mfn[] = [];
   try {
-    for (let j = 0; j < extentsOut; j++) taken.push(frames.allocateExtra(target, { ...flags, order: to.extentOrder }));
+    for (let j = 0; j < extentsOut; j++)
+      taken.push(frames.allocateExtra(target, { addressBits, order: to.extentOrder }));
   } catch (error) {
     for (const mfn of taken) for (let n = 0; n < 2 ** to.extentOrder; n++) frames.putAllocation(mfn + n);
     throw error;

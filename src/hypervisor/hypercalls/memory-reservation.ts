@@ -32,13 +32,16 @@ export function maxOrder(domain: Domain): number {
   return domain.isPrivileged ? CONTROL_MAX_ORDER : DOMU_MAX_ORDER;
 }
 
-/** What a reservation asks of frames; null where nothing can satisfy it. */
-export function allocationFlags(caller: Domain, memFlags: number): { addressBits?: number } | null {
+/** There is one node: number 0, said as 1. Others only matter to those who insist (XSA-231). */
+export function mayAskForNode(caller: Domain, memFlags: number): boolean {
   const node = (memFlags >>> 8) & 0xff;
-  // There is one node: number 0, said as 1. Others only matter to those who insist (XSA-231).
-  if (node > 1 && memFlags & XENMEMF.exactNodeRequest) return null;
-  if (node !== 0 && memFlags & XENMEMF.exactNodeRequest && !caller.isPrivileged) return null;
-  if (memFlags & XENMEMF.vnode) return null;
+  if (!(memFlags & XENMEMF.exactNodeRequest)) return true;
+  return node === 0 || (node === 1 && caller.isPrivileged);
+}
+
+/** What a reservation asks of frames; null where nothing can satisfy it. */
+function allocationFlags(caller: Domain, memFlags: number): { addressBits?: number } | null {
+  if (!mayAskForNode(caller, memFlags) || memFlags & XENMEMF.vnode) return null;
   const bits = memFlags & XENMEMF.addressBitsMask;
   if (bits === 0) return {};
   return bits <= 12 ? null : { addressBits: bits };

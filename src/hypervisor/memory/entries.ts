@@ -59,8 +59,9 @@ export function getL1(frames: FrameTable, low: number, high: number, tableOwner:
 function getDevice(frames: FrameTable, mfn: number, low: number, tableOwner: Domain, pageOwner: number): number {
   const { domains } = frames.hypervisor;
   const refused = mfn === ALL_ONES_MFN ? EINVAL : EPERM;
-  const caller = pageOwner === DOMID_IO ? frames.hypervisor.loaded?.domain : domains.get(pageOwner);
-  if (!mayMapDevice(caller ?? tableOwner, mfn) || !mayMapDevice(tableOwner, mfn)) return refused;
+  // DOMID_XEN, which is no domain, may map none.
+  const asked = pageOwner === DOMID_IO ? frames.hypervisor.loaded?.domain : domains.get(pageOwner);
+  if (!mayMapDevice(asked, mfn) || !mayMapDevice(tableOwner, mfn)) return refused;
   const patIndex = (low & Pte.pse ? 4 : 0) | (low & Pte.pcd ? 2 : 0) | (low & Pte.pwt ? 1 : 0);
   return CACHEABLE.has(patIndex) ? (low & CACHE_ATTRIBUTES) ^ UNCACHEABLE : 0;
 }

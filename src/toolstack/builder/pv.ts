@@ -1,8 +1,9 @@
 // The PV domain builder for 64-bit guests: from an empty domain to one whose first vCPU is ready to run. What it makes is what
 // libxenguest makes (tools/libs/guest/xg_dom_x86.c, xg_dom_core.c); struct start_info: public/xen.h.
 import { EM_X86_64, PT_LOAD } from '../../abi/elf.ts';
+import { member, type Of } from '../../abi/struct.ts';
 import { VGCF, vcpuGuestContext64 } from '../../abi/xen/arch-x86.ts';
-import { SIF, startInfo } from '../../abi/xen/xen.ts';
+import { dom0VgaConsoleInfo, SIF, startInfo } from '../../abi/xen/xen.ts';
 import type { Domain, DomId } from '../../hypervisor/domain.ts';
 import { PageFlag, PageType } from '../../hypervisor/memory/frame-table.ts';
 import { loadContext } from '../../hypervisor/pv/context.ts';
@@ -180,13 +181,7 @@ function writeStartInfo(memory: GuestFrames, options: PvBuildOptions, layout: Pv
       flags: (unmappedInitrd ? SIF.modStartPfn : 0) | (domain.drivesHardware ? SIF.privileged | SIF.initdomain : 0),
       storeMfn: layout.xenstore ? BigInt(memory.mfn(layout.xenstore.pfn)) : 0n,
       storeEvtchn: options.storePort ?? 0,
-      // The initial domain's console is the hypervisor's, and there is no display to describe.
-      console: {
-        domU: {
-          mfn: layout.console ? BigInt(memory.mfn(layout.console.pfn)) : 0n,
-          evtchn: options.consolePort ?? 0,
-        },
-      } as ReturnType<typeof startInfo.zero>['console'],
+      console: consoleOf(memory, options, layout),
       ptBase: layout.pageTables.va,
       nrPtFrames: BigInt(layout.pageTables.pages),
       mfnList: layout.p2m.va,
@@ -198,6 +193,14 @@ function writeStartInfo(memory: GuestFrames, options: PvBuildOptions, layout: Pv
     },
     64,
   );
+}
+
+/** The initial domain has no ring: after start_info it finds what display there is, all zeroes where there is none. */
+function consoleOf(memory: GuestFrames, options: PvBuildOptions, layout: PvLayout): Of<typeof startInfo>['console'] {
+  if (layout.console) {
+    return member({ domU: { mfn: BigInt(memory.mfn(layout.console.pfn)), evtchn: options.consolePort ?? 0 } });
+  }
+  return member({ dom0: { infoOff: startInfo.size(64), infoSize: dom0VgaConsoleInfo.size(64) } });
 }
 
 /** Writes the tables, has them validated and pins them. Returns the top-level table's machine frame. */

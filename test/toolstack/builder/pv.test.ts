@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { startInfo } from '../../../src/abi/xen/xen.ts';
+import { dom0VgaConsoleInfo, startInfo } from '../../../src/abi/xen/xen.ts';
 import { R, SEG } from '../../../src/cpu/layout.ts';
 import { CPU_MODELS } from '../../../src/cpu/models/index.ts';
 import type { Domain } from '../../../src/hypervisor/domain.ts';
@@ -147,6 +147,19 @@ describe('a built PV domain', () => {
     expect([info.modStart, info.modLen]).toEqual([BigInt(layout.initrd!.pfn), 9000n]);
     expect(new TextDecoder().decode(info.cmdLine).replaceAll('\0', '')).toBe('a=1');
     expect(storeMfn).toBe(p2m(layout.xenstore!.pfn));
+  });
+
+  it('without rings, as the initial domain, is told where its display is described: nowhere in particular', async () => {
+    const initial = await build(LINUX_NOTES, { storePort: null, consolePort: null });
+    load(initial);
+    const raw = read(initial, initial.built.layout.startInfo.va, 4096);
+    const info = startInfo.read(new DataView(raw.buffer), 0, 64);
+    expect(info.console.dom0).toEqual({ infoOff: 1168, infoSize: 40 });
+    expect([info.storeMfn, info.storeEvtchn]).toEqual([0n, 0]);
+    const display = dom0VgaConsoleInfo.read(new DataView(raw.buffer), info.console.dom0.infoOff, 64);
+    expect(display.videoType).toBe(0);
+    expect(raw.subarray(1168).every(byte => byte === 0)).toBe(true);
+    load(b);
   });
 
   it('has the initrd in frames that nothing maps', () => {

@@ -69,6 +69,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
   cycles: () => bigint = () => this.loop.executed();
   onProtectedStore: ProtectedStore | null = null;
   onSystemCall: (() => boolean) | null = null;
+  private readonly breakpoints: Breakpoints;
   onTaskPriority: ((priority: number) => void) | null = null;
   onTscMove: (() => void) | null = null;
 
@@ -88,6 +89,7 @@ export class InterpretingProcessor implements Processor, SystemCore {
     this.model = model;
     this.live = new CpuState(memory.memory.buffer, STATE);
     const breakpoints = new Breakpoints(this.live);
+    this.breakpoints = breakpoints;
     this.instruction = new CurrentInstruction(this.live, memory);
     this.mmu = new Mmu(memory, breakpoints);
     this.data = new DataAccess(this.live, memory, this.mmu, breakpoints, this);
@@ -233,7 +235,8 @@ export class InterpretingProcessor implements Processor, SystemCore {
   }
 
   systemCallTaken(): boolean {
-    if (!this.onSystemCall) return false;
+    // What MOV SS held off is discarded by an exit (XSA-260); a trap of this very instruction is the run loop's to raise.
+    if (!this.onSystemCall || this.breakpoints.watching) return false;
     this.live.set(S.nextRip, this.instruction.nextRip);
     if (!this.onSystemCall()) return false;
     // the hypervisor may have called stop()

@@ -9,7 +9,7 @@ const PACKAGES = [
 ] as const; // biome-ignore format: a list
 const MODULES = ['xen_privcmd', 'xenfs', 'xen_evtchn', 'xen_gntdev', 'xen_gntalloc'];
 const WANTED =
-  /^(?:usr\/lib\/xen-4\.17\/bin\/(?:xl|xen-diag|lsevtchn|xenstored|xen-init-dom0)|usr\/bin\/xenstore.*|(?:usr\/)?lib(?:64)?\/.*\.so[.\d]*)$/;
+  /^(?:usr\/lib\/xen-4\.17\/bin\/(?:xl|xen-diag|lsevtchn|vchan-socket-proxy|xenstored|xen-init-dom0)|usr\/bin\/xenstore.*|(?:usr\/)?lib(?:64)?\/.*\.so[.\d]*)$/;
 
 /** See scriptInitramfs. */
 export function xenToolsInitramfs(kernel: readonly string[], commands: readonly string[]): Promise<Uint8Array> {

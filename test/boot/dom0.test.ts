@@ -52,14 +52,15 @@ describe("Debian's tools in Dom0", { timeout: 600_000 }, () => {
       'xenstore-write /tool/test hello; xenstore-read /tool/test; xenstore-ls /tool',
       'xenstore-watch -n 1 /tool/test',
       'lsevtchn 0',
+      'xen-diag gnttab_query_size 0',
     ];
     const initrd = scratchPath('tools.cpio', await xenToolsInitramfs(kernel, commands));
     const { out } = await domzero([
       ...['run', ...kernel, '--mode', 'dom0', '--clock', 'virtual', '--cpus', '2', '--initrd', initrd],
       ...['--append', 'rdinit=/init quiet', '--timeout', '500'],
     ]);
-    const [capabilities, info, list, vcpus, uptime, keys, dmesg, store, watch, channels] = commands.map((_, i) =>
-      outputOf(out, i),
+    const [capabilities, info, list, vcpus, uptime, keys, dmesg, store, watch, channels, grants] = commands.map(
+      (_, i) => outputOf(out, i),
     );
     expect(capabilities.lines, out).toEqual(['control_d']);
 
@@ -93,5 +94,6 @@ describe("Debian's tools in Dom0", { timeout: 600_000 }, () => {
     expect(store).toEqual({ lines: ['hello', 'xenstored = ""', 'test = "hello"'], status: 0 });
     expect(watch).toEqual({ lines: ['/tool/test'], status: 0 });
     expect(channels.lines.join('\n')).toMatch(/VCPU 0/);
+    expect(grants.lines[0]).toMatch(/^domid=0: nr_frames=\d+, max_nr_frames=\d+$/);
   });
 });
